@@ -1,0 +1,366 @@
+"""The configuration: its shape, its defaults, its faults.  The only reader of files and environment.
+
+Sources, strongest first: ``DICOMNODE_SECTION__KEY`` in the environment, the TOML file, the defaults
+below.  Each component is given its own section, never the whole tree.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from dicomnode.errors import ConfigError
+from dicomnode.standard.ae import check_ae_title
+
+ENV_PREFIX: Final = "DICOMNODE_"
+_ENV_NOT_KEYS: Final = ("DICOMNODE_CONFIG",)
+
+AETitle = Annotated[str, AfterValidator(check_ae_title)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+def _check_host(host: str) -> str:
+    """Accept an address or network, reject what could never match a peer's address."""
+    ipaddress.ip_network(host, strict=False)
+    return host
+
+
+PeerHost = Annotated[str, AfterValidator(_check_host)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AllowedCaller(_Section):
+    """A peer that may open associations."""
+
+    ae_title: AETitle = Field(description="Calling AE title.")
+    hosts: tuple[PeerHost, ...] = Field(
+        min_length=1, description="Addresses or networks (192.0.2.0/24) it may call from."
+    )
+
+
+class ReceiveConfig(_Section):
+    """The storage SCP."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(11112, description="Port to listen on; 0 takes a free one.")
+    allowed_callers: tuple[AllowedCaller, ...] = Field(
+        (), description="Who may call. Empty: any AE title, from this machine only."
+    )
+    max_associations: int = Field(16, ge=1, le=1000, description="Open at the same time, in all.")
+    max_pdu_bytes: int = Field(
+        131_072, ge=4096, le=1_048_576, description="Largest P-DATA PDU accepted (PS3.8 D.1)."
+    )
+    acse_timeout_seconds: Seconds = Field(30.0, description="For negotiation and release.")
+    dimse_timeout_seconds: Seconds = Field(60.0, description="For the rest of a message.")
+    network_timeout_seconds: Seconds = Field(60.0, description="An idle association is aborted.")
+    reserve_bytes: int = Field(
+        1_000_000_000, ge=0, description="Free disk space below which instances are refused."
+    )
+
+
+class ConsoleConfig(_Section):
+    """Health, metrics and the job list over HTTP."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(8080, description="Port to listen on; 0 takes a free one.")
+
+
+class DatabaseConfig(_Section):
+    """Where series, jobs and deliveries are recorded."""
+
+    url: str = Field(
+        "sqlite",
+        pattern=r"^(sqlite|postgresql(\+psycopg)?://.+)$",
+        description='"sqlite" for the embedded file in data_dir, or postgresql://...',
+    )
+
+
+class InferenceConfig(_Section):
+    """The Triton server and its models."""
+
+    triton: str = Field(
+        "embedded",
+        pattern=r"^(embedded|[^:/\s]+:\d{1,5})$",
+        description='"embedded", or HOST:PORT of a server\'s gRPC endpoint.',
+    )
+    model_repositories: tuple[Path, ...] = Field(
+        (), description="Further folders with models and manifests, beside the shipped one."
+    )
+    timeout_seconds: Seconds = Field(300.0, description="Deadline of one inference call.")
+    startup_seconds: Seconds = Field(120.0, description="Longest wait for server and models.")
+
+
+class CompletionConfig(_Section):
+    """When a series is complete."""
+
+    quiet_seconds: Seconds = Field(
+        5.0, description="No new instance and no open association for this long."
+    )
+    deadline_seconds: Seconds = Field(
+        3600.0, description="Closed at the latest this long after its first instance."
+    )
+
+
+class PipelineConfig(_Section):
+    """What happens to series sent to one called AE title."""
+
+    ae_title: AETitle = Field(description="Called AE title, exactly as peers use it.")
+    segment: tuple[Name, ...] = Field(
+        ("lung",), min_length=1, max_length=1, description="Segmentation manifests, in order."
+    )
+    classify: tuple[Name, ...] = Field(("opacity",), description="Classification manifests.")
+    destinations: tuple[Name, ...] = Field(description="Where results go, by name.")
+    completion: CompletionConfig = CompletionConfig()
+
+
+ResultKind = Literal["seg", "sr"]
+
+
+class _Destination(_Section):
+    objects: tuple[ResultKind, ...] = Field(
+        ("seg", "sr"), min_length=1, description="What is sent: seg, sr."
+    )
+    max_attempts: int = Field(8, ge=1, le=100, description="Then the delivery is parked.")
+    first_retry_seconds: Seconds = Field(10.0, description="Doubled after each attempt.")
+    longest_retry_seconds: Seconds = Field(3600.0, description="Upper limit of the doubling.")
+
+
+class DimseDestination(_Destination):
+    """A storage SCP."""
+
+    kind: Literal["dimse"]
+    ae_title: AETitle = Field(description="Its AE title.")
+    host: str = Field(min_length=1)
+    port: int = Field(ge=1, le=65535)
+    calling_ae_title: AETitle | None = Field(
+        None, description="Ours towards it; by default the pipeline's."
+    )
+    timeout_seconds: Seconds = Field(30.0, description="For connecting and for each answer.")
+
+
+class FolderDestination(_Destination):
+    """A folder, one subfolder a series."""
+
+    kind: Literal["folder"]
+    path: Path = Field(description="Made if missing.")
+
+
+Destination = Annotated[DimseDestination | FolderDestination, Field(discriminator="kind")]
+
+
+class LogConfig(_Section):
+    """Log lines on standard error."""
+
+    form: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, else json."
+    )
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+_DEFAULT_PIPELINES: Final = {
+    "chest-ct": {"ae_title": "DICOMNODE", "destinations": ["results"]},
+}
+
+
+class Config(BaseSettings):
+    """The whole tree."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__"
+    )
+
+    data_dir: Path = Field(
+        Path("dicomnode-data"), description="Spool, embedded database, outbox, logs."
+    )
+    drain_seconds: Seconds = Field(
+        60.0,
+        description="After SIGTERM running work may take this long before it is left for later.",
+    )
+    work_concurrency: int = Field(2, ge=1, le=64, description="Analyses at the same time.")
+    receive: ReceiveConfig = ReceiveConfig()
+    console: ConsoleConfig = ConsoleConfig()
+    database: DatabaseConfig = DatabaseConfig()
+    inference: InferenceConfig = InferenceConfig()
+    pipelines: dict[Name, PipelineConfig] = Field(min_length=1)
+    destinations: dict[Name, Destination]
+    log: LogConfig = LogConfig()
+
+    @classmethod
+    def settings_customise_sources(cls, *_sources: Any, **_named: Any) -> tuple[Any, ...]:
+        """Take values from `load` alone, which has merged file and environment."""
+        return (_named["init_settings"],) if "init_settings" in _named else _sources[1:2]
+
+
+def find_file(explicit: Path | None) -> Path | None:
+    """Return the file to read: `explicit`, else ``DICOMNODE_CONFIG``, else ``./dicomnode.toml``.
+
+    Returns
+    -------
+    Path or None
+        None means the built-in defaults.
+    """
+    if explicit is not None:
+        return explicit
+    named = os.environ.get("DICOMNODE_CONFIG")
+    if named:
+        return Path(named)
+    here = Path("dicomnode.toml")
+    return here if here.is_file() else None
+
+
+def load(path: Path | None) -> Config:
+    """Read file and environment and build the tree.
+
+    Parameters
+    ----------
+    path : Path or None
+        From `find_file`; None for the built-in defaults.
+
+    Raises
+    ------
+    ConfigError
+        With every fault found, each naming its dotted path.
+    """
+    values = _read(path) if path is not None else {}
+    faults = list(_unknown_environment())
+    _merge(values, EnvSettingsSource(Config)())
+    if "pipelines" not in values and "destinations" not in values:
+        data_dir = Path(str(values.get("data_dir", "dicomnode-data")))
+        values["pipelines"] = dict(_DEFAULT_PIPELINES)
+        values["destinations"] = {
+            "results": {"kind": "folder", "path": str(data_dir / "results")},
+        }
+    config: Config | None = None
+    try:
+        config = Config(**values)
+    except ValidationError as error:
+        faults.extend(_describe(error))
+    faults.extend(_cross_faults(values))
+    if faults or config is None:
+        raise ConfigError(tuple(faults))
+    return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError((f"{path}: cannot be read: {error.strerror}",)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError((f"{path}: is not TOML: {error}",)) from error
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def _unknown_environment() -> Iterator[str]:
+    """Name variables that look like ours and set nothing: a typo must not pass in silence."""
+    for variable in sorted(os.environ):
+        if not variable.startswith(ENV_PREFIX) or variable in _ENV_NOT_KEYS:
+            continue
+        key = variable.removeprefix(ENV_PREFIX).lower().split("__")[0]
+        if key not in Config.model_fields:
+            yield f"{variable}: no such key{_nearest(key, Config.model_fields)}"
+
+
+def _describe(error: ValidationError) -> Iterator[str]:
+    for each in error.errors(include_url=False, include_context=False):
+        path, model = _descend(each["loc"])
+        dotted = ".".join(path)
+        if each["type"] == "extra_forbidden":
+            known = model.model_fields if model is not None else ()
+            yield f"{dotted}: no such key{_nearest(path[-1], known)}"
+        elif each["type"] == "missing":
+            yield f"{dotted}: is required"
+        else:
+            message = each["msg"].removeprefix("Value error, ")
+            found = "" if isinstance(each["input"], Mapping) else f", found {each['input']!r}"
+            yield f"{dotted}: {message[0].lower()}{message[1:]}{found}"
+
+
+def _descend(loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | None]:
+    """Follow a pydantic location; drop union tags; return the model that holds its last key."""
+    path: list[str] = []
+    kind: Any = Config
+    model: type[BaseModel] | None = None
+    for part in loc:
+        if isinstance(kind, dict):  # a union by tag: the part is the tag, not a key
+            kind = kind.get(str(part))
+            continue
+        path.append(str(part))
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            model = kind
+            field = kind.model_fields.get(str(part))
+            kind = _unwrap(field.annotation) if field is not None else None
+        elif isinstance(kind, tuple):
+            kind = _unwrap(kind[0])
+    return path, model
+
+
+def _unwrap(annotation: Any) -> Any:
+    """Return a model, ``(element,)`` of a container, or ``{tag: model}`` of a union by tag."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (dict, tuple):
+        return (arguments[1] if origin is dict else arguments[0],)
+    models = [each for each in arguments if isinstance(each, type) and issubclass(each, BaseModel)]
+    if len(models) > 1:
+        return {get_args(each.model_fields["kind"].annotation)[0]: each for each in models}
+    return annotation
+
+
+def _nearest(key: str, known: Any) -> str:
+    close = difflib.get_close_matches(key, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _cross_faults(values: Mapping[str, Any]) -> Iterator[str]:
+    """Check what one section says of another, on raw values, so that no fault hides another."""
+    pipelines = values.get("pipelines")
+    destinations = values.get("destinations")
+    if not isinstance(pipelines, Mapping):
+        return
+    named = destinations if isinstance(destinations, Mapping) else {}
+    titles: Counter[str] = Counter()
+    for name, pipeline in pipelines.items():
+        if not isinstance(pipeline, Mapping):
+            continue
+        title = pipeline.get("ae_title")
+        if isinstance(title, str):
+            titles[title.strip()] += 1
+            if titles[title.strip()] > 1:
+                yield f"pipelines.{name}.ae_title: {title!r} already names another pipeline"
+        wanted = pipeline.get("destinations")
+        for index, destination in enumerate(wanted if isinstance(wanted, list | tuple) else ()):
+            if destination not in named:
+                yield (
+                    f"pipelines.{name}.destinations.{index}: no destination is called "
+                    f"{destination!r}{_nearest(str(destination), named)}"
+                )

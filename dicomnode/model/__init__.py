@@ -1,0 +1,1 @@
+"""What the node reasons about: instances, volumes, findings.  Frozen values, no I/O."""

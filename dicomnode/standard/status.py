@@ -1,0 +1,62 @@
+"""DIMSE statuses and association rejections, with the section of the standard that gives them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class StoreStatus(IntEnum):
+    """C-STORE statuses this node answers with (PS3.4 B.2.3, PS3.7 C)."""
+
+    SUCCESS = 0x0000
+    OUT_OF_RESOURCES = 0xA700
+    DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xA900
+    CANNOT_UNDERSTAND = 0xC000
+
+
+def is_success(status: int) -> bool:
+    """Whether the peer has the instance: success, or a warning (0xBxxx and 0x0001, PS3.7 C.1, C.3)."""
+    return status == 0 or status == 0x0001 or 0xB000 <= status <= 0xBFFF
+
+
+def is_transient(status: int) -> bool:
+    """Whether a later attempt can succeed: 0xA7xx, out of resources (PS3.4 B.2.3)."""
+    return 0xA700 <= status <= 0xA7FF
+
+
+def describe_store_status(status: int) -> str:
+    """Say a C-STORE status in the words of PS3.4 B.2.3 and PS3.7 C."""
+    if status == 0:
+        return "Success"
+    if status in _GENERAL:
+        return _GENERAL[status]
+    if is_transient(status):
+        return "Refused: Out of Resources"
+    if 0xA900 <= status <= 0xA9FF:
+        return "Error: Data Set does not match SOP Class"
+    if 0xC000 <= status <= 0xCFFF:
+        return "Error: Cannot understand"
+    if 0xB000 <= status <= 0xBFFF:
+        return "Warning"
+    return f"Unknown status 0x{status:04X}"
+
+
+_GENERAL = {
+    0x0001: "Warning: Requested optional Attributes are not supported",
+    0x0105: "Refused: No such attribute",
+    0x0106: "Refused: Invalid attribute value",
+    0x0110: "Failure: Processing failure",
+    0x0111: "Refused: Duplicate SOP Instance",
+    0x0112: "Refused: No such object instance",
+    0x0117: "Refused: Invalid object instance",
+    0x0118: "Refused: No such SOP class",
+    0x0119: "Refused: Class-instance conflict",
+    0x0122: "Refused: SOP class not supported",
+    0x0124: "Refused: Not authorized",
+    0x0210: "Refused: Duplicate invocation",
+    0x0211: "Refused: Unrecognized operation",
+    0x0212: "Refused: Mistyped argument",
+    0xB000: "Warning: Coercion of Data Elements",
+    0xB006: "Warning: Elements Discarded",
+    0xB007: "Warning: Data Set does not match SOP Class",
+}
