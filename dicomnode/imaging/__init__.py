@@ -1,0 +1,1 @@
+"""From instance files to a volume, and between the source's grid and a model's."""
