@@ -1,0 +1,1 @@
+"""Storage and Verification SCP: admission, negotiation, C-STORE.  Nothing here sends."""

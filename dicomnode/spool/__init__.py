@@ -1,0 +1,1 @@
+"""Stored instances, results, working files and quarantine: the only code that touches them."""

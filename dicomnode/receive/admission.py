@@ -1,0 +1,146 @@
+"""Who may open an association, and to which pipeline.  A decision on values; no network here."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dicomnode.config import AllowedCaller
+
+# Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 9.3.4).
+_CALLED_NOT_RECOGNIZED: Final = (1, 1, 7)
+_CALLING_NOT_RECOGNIZED: Final = (1, 1, 3)
+_TEMPORARY_CONGESTION: Final = (2, 3, 1)
+_LOCAL_LIMIT_EXCEEDED: Final = (2, 3, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """The association may be negotiated.
+
+    Attributes
+    ----------
+    pipeline : str
+        Name of the pipeline behind the called AE title.
+    """
+
+    pipeline: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """The association is rejected.
+
+    Attributes
+    ----------
+    result, source, reason : int
+        As PS3.8 9.3.4 numbers them.
+    words : str
+        What was wanted and found, for the log.
+    """
+
+    result: int
+    source: int
+    reason: int
+    words: str
+
+
+NO_REASON: Final = Rejected(result=2, source=1, reason=1, words="the node could not decide")
+"""For failures of our own: transient, so that the peer tries again."""
+
+
+class Admission:
+    """The rules, fixed at start.
+
+    Parameters
+    ----------
+    pipelines : mapping
+        Called AE title -> pipeline, exactly as peers use it.
+    allowed_callers : sequence of AllowedCaller
+        Empty: any AE title, from this machine only.
+    max_associations : int
+        Open at the same time.
+    """
+
+    def __init__(
+        self,
+        *,
+        pipelines: Mapping[str, str],
+        allowed_callers: Sequence[AllowedCaller],
+        max_associations: int,
+    ) -> None:
+        self._pipelines = dict(pipelines)
+        self._max_associations = max_associations
+        self._callers: dict[str, list[ipaddress.IPv4Network | ipaddress.IPv6Network]] = {}
+        for caller in allowed_callers:
+            networks = self._callers.setdefault(caller.ae_title, [])
+            networks.extend(ipaddress.ip_network(each, strict=False) for each in caller.hosts)
+
+    def decide(
+        self,
+        *,
+        called_ae_title: str,
+        calling_ae_title: str,
+        host: str,
+        open_associations: int,
+        is_draining: bool = False,
+    ) -> Admitted | Rejected:
+        """Decide about one association request.
+
+        Parameters
+        ----------
+        called_ae_title, calling_ae_title : str
+            As in the A-ASSOCIATE-RQ, without padding.
+        host : str
+            The peer's address.
+        open_associations : int
+            Those admitted and not yet ended, without this one.
+        is_draining : bool
+            The node is stopping.
+        """
+        pipeline = self._pipelines.get(called_ae_title)
+        if pipeline is None:
+            wanted = ", ".join(sorted(self._pipelines))
+            return _reject(
+                _CALLED_NOT_RECOGNIZED, f"called AE title: wanted {wanted}, found {called_ae_title}"
+            )
+        fault = self._caller_fault(calling_ae_title, host)
+        if fault is not None:
+            return _reject(_CALLING_NOT_RECOGNIZED, fault)
+        if is_draining:
+            return _reject(_TEMPORARY_CONGESTION, "the node is stopping")
+        if open_associations >= self._max_associations:
+            return _reject(
+                _LOCAL_LIMIT_EXCEEDED, f"{open_associations} associations are open, the limit"
+            )
+        return Admitted(pipeline=pipeline)
+
+    def _caller_fault(self, calling_ae_title: str, host: str) -> str | None:
+        address = _address(host)
+        if not self._callers:
+            if address.is_loopback:
+                return None
+            return f"peer: wanted one on this machine (no callers are configured), found {host}"
+        networks = self._callers.get(calling_ae_title)
+        if networks is None:
+            wanted = ", ".join(sorted(self._callers))
+            return f"calling AE title: wanted {wanted}, found {calling_ae_title}"
+        if not any(address in each for each in networks):
+            wanted = ", ".join(str(each) for each in networks)
+            return f"peer of {calling_ae_title}: wanted {wanted}, found {host}"
+        return None
+
+
+def _reject(code: tuple[int, int, int], words: str) -> Rejected:
+    result, source, reason = code
+    return Rejected(result=result, source=source, reason=reason, words=words)
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the address; one of IPv4 that came in over an IPv6 socket is one of IPv4."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

@@ -1,0 +1,356 @@
+"""The Storage and Verification SCP: listener, associations, drain.  Who may come is `admission`'s.
+
+Threads: one accepts; each association has the library's two.  The sink is called from those of the
+associations; only the end of an association that was lost unseen is told from the accepting one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import build_context
+from pynetdicom.transport import ThreadedAssociationServer
+
+from dicomnode.config import ReceiveConfig
+from dicomnode.errors import ConfigError
+from dicomnode.log import get_logger
+from dicomnode.metrics import ASSOCIATIONS
+from dicomnode.receive.acceptance import supported_contexts
+from dicomnode.receive.admission import NO_REASON, Admission, Admitted, Rejected
+from dicomnode.receive.sink import InstanceSink
+from dicomnode.receive.store import Caller, StoreHandler, StoreRequest
+from dicomnode.spool.instances import InstanceStore
+from dicomnode.spool.quarantine import Quarantine
+from dicomnode.standard.sop_classes import VERIFICATION
+from dicomnode.standard.status import StoreStatus
+from dicomnode.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+__all__ = ("InstanceSink", "StorageSCP")
+
+# The library's own handlers format every message for its debug log, data set included.
+_config.LOG_HANDLER_LEVEL = "none"
+
+_POLL_SECONDS: Final = 0.2
+_ABORT_SECONDS: Final = 5.0
+_SPARE_CONNECTIONS: Final = 64
+"""Connections beyond the limit of associations that may stand while they wait for a rejection."""
+
+_log = get_logger(__name__)
+
+
+class StorageSCP:
+    """One listener for all called AE titles.
+
+    Parameters
+    ----------
+    config : ReceiveConfig
+    pipelines : mapping
+        Called AE title -> pipeline.
+    store : InstanceStore
+    quarantine : Quarantine
+    sink : InstanceSink
+    """
+
+    def __init__(
+        self,
+        config: ReceiveConfig,
+        *,
+        pipelines: Mapping[str, str],
+        store: InstanceStore,
+        quarantine: Quarantine,
+        sink: InstanceSink,
+    ) -> None:
+        self._config = config
+        self._admission = Admission(
+            pipelines=pipelines,
+            allowed_callers=config.allowed_callers,
+            max_associations=config.max_associations,
+        )
+        self._handler = StoreHandler(store=store, quarantine=quarantine, sink=sink)
+        self._sink = sink
+        self._open: dict[Association, Caller] = {}
+        self._changed = threading.Condition()
+        self._is_draining = False
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, the real one where the configuration says 0.
+
+        Raises
+        ------
+        RuntimeError
+            If it is not started.
+        """
+        if self._server is None:
+            raise RuntimeError("the storage SCP is not started")
+        return int(self._server.server_address[1])
+
+    def open_associations(self) -> int:
+        """Return how many associations are admitted and not ended."""
+        with self._changed:
+            return len(self._open)
+
+    def start(self) -> None:
+        """Bind and listen.
+
+        Raises
+        ------
+        ConfigError
+            If address and port cannot be listened on.
+        """
+        config = self._config
+        ae = AE()
+        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        ae.maximum_pdu_size = config.max_pdu_bytes
+        ae.acse_timeout = config.acse_timeout_seconds
+        ae.dimse_timeout = config.dimse_timeout_seconds
+        ae.network_timeout = config.network_timeout_seconds
+        # Admission has the limit; the library counts ended threads too and must not interfere.
+        ae.maximum_associations = config.max_associations + 2 * _SPARE_CONNECTIONS
+        try:
+            server = _Server(
+                ae,
+                (config.host, config.port),
+                ae.ae_title,
+                [build_context(VERIFICATION)],
+                evt_handlers=[
+                    (evt.EVT_REQUESTED, self._on_requested),
+                    (evt.EVT_RELEASED, self._on_ended),
+                    (evt.EVT_ABORTED, self._on_ended),
+                    (evt.EVT_DATA_RECV, _acknowledge_at_once),
+                    (evt.EVT_C_STORE, self._on_store),
+                ],
+                scp=self,
+                max_connections=config.max_associations + _SPARE_CONNECTIONS,
+            )
+        except OSError as error:
+            where = f"{config.host} port {config.port}"
+            fault = f"receive.port: cannot listen on {where}: {error.strerror or error}"
+            raise ConfigError((fault,)) from error
+        # The library's shutdown takes its server off this list.
+        ae._servers.append(server)  # noqa: SLF001 - only its own start_server would do it
+        self._server = server
+        self._thread = threading.Thread(
+            target=server.serve_forever,
+            kwargs={"poll_interval": _POLL_SECONDS},
+            name="receive-accept",
+            daemon=True,
+        )
+        self._thread.start()
+        _log.info("receive_listening", host=config.host, port=self.port)
+
+    def stop(self, drain_seconds: float) -> None:
+        """Take no new associations, let open ones end, abort those that do not.
+
+        Parameters
+        ----------
+        drain_seconds : float
+            How long open associations may go on.
+        """
+        if self._server is None or self._thread is None:
+            return
+        with self._changed:
+            self._is_draining = True
+        server, self._server = self._server, None
+        server.shutdown()
+        self._thread.join()
+        aborted = 0
+        if not self._wait_until_none_open(drain_seconds):
+            aborted = self._abort_open()
+        _log.info("receive_stopped", aborted=aborted)
+
+    def _abort_open(self) -> int:
+        """Abort what is open; a peer that does not even take that loses its connection."""
+        with self._changed:
+            left = dict(self._open)
+        for assoc, caller in left.items():
+            _log.warning("association_cut_off", association_id=caller.association_id)
+            # Each in its own thread: aborting waits for the peer to close.
+            threading.Thread(target=assoc.abort, name="receive-abort", daemon=True).start()
+        if not self._wait_until_none_open(_ABORT_SECONDS):
+            for assoc in left:
+                _disconnect(assoc)
+            if not self._wait_until_none_open(_ABORT_SECONDS):
+                _log.error("associations_still_open", count=self.open_associations())
+        return len(left)
+
+    def _wait_until_none_open(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while True:
+            self.sweep()
+            with self._changed:
+                left = deadline - time.monotonic()
+                if not self._open or left <= 0:
+                    return not self._open
+                self._changed.wait(min(left, _POLL_SECONDS))
+
+    def sweep(self) -> None:
+        """Tell the end of associations whose threads died without an event of the library."""
+        with self._changed:
+            dead = [assoc for assoc in self._open if not assoc.is_alive()]
+        for assoc in dead:
+            self._end(assoc, "released" if assoc.is_released else "aborted")
+
+    def _on_requested(self, event: evt.Event) -> None:
+        """Admit or reject, in the library's own hook for it, before it negotiates."""
+        assoc = event.assoc
+        request: Any = assoc.requestor.primitive
+        try:
+            decision = self._admit(assoc, request)
+            if isinstance(decision, Admitted):
+                proposed = request.presentation_context_definition_list
+                wanted = [str(each.abstract_syntax) for each in proposed]
+                assoc.acceptor.supported_contexts = supported_contexts(wanted)
+        except Exception:  # noqa: BLE001 - see below
+            # The library logs what is raised here, no more, and would accept the association.
+            _log.exception("admission_failed")
+            with self._changed:
+                self._open.pop(assoc, None)
+            decision = NO_REASON
+        if isinstance(decision, Rejected):
+            ASSOCIATIONS.labels("rejected").inc()
+            _log.warning(
+                "association_rejected",
+                called_ae_title=request.called_ae_title,
+                calling_ae_title=request.calling_ae_title,
+                host=assoc.requestor.address,
+                result=decision.result,
+                source=decision.source,
+                reason=decision.reason,
+                words=decision.words,
+            )
+            assoc.acse.send_reject(decision.result, decision.source, decision.reason)
+            # Returns when the peer has closed, or the ARTIM timer expired (PS3.8 9.2, AR-7).
+            assoc.kill()
+
+    def _admit(self, assoc: Association, request: Any) -> Admitted | Rejected:
+        with self._changed:
+            decision = self._admission.decide(
+                called_ae_title=request.called_ae_title,
+                calling_ae_title=request.calling_ae_title,
+                host=assoc.requestor.address,
+                open_associations=len(self._open),
+                is_draining=self._is_draining,
+            )
+            if isinstance(decision, Rejected):
+                return decision
+            caller = Caller(
+                association_id=uuid.uuid4().hex[:16],
+                pipeline=decision.pipeline,
+                calling_ae_title=request.calling_ae_title,
+                called_ae_title=request.called_ae_title,
+                host=assoc.requestor.address,
+            )
+            self._open[assoc] = caller
+        self._sink.association_opened(
+            caller.association_id,
+            pipeline=caller.pipeline,
+            calling_ae_title=caller.calling_ae_title,
+        )
+        _log.info(
+            "association_admitted",
+            association_id=caller.association_id,
+            pipeline=caller.pipeline,
+            called_ae_title=caller.called_ae_title,
+            calling_ae_title=caller.calling_ae_title,
+            host=caller.host,
+        )
+        return decision
+
+    def _on_ended(self, event: evt.Event) -> None:
+        # An abort of ours is told from the aborting thread, while the association's own may still
+        # be storing: its end is then found by `sweep`, so that it comes after its last instance.
+        if threading.current_thread() is event.assoc:
+            released = event.event is evt.EVT_RELEASED
+            self._end(event.assoc, "released" if released else "aborted")
+
+    def _end(self, assoc: Association, how: Literal["released", "aborted"]) -> None:
+        with self._changed:
+            caller = self._open.pop(assoc, None)
+            self._changed.notify_all()
+        if caller is None:
+            return
+        ASSOCIATIONS.labels(how).inc()
+        _log.info("association_ended", association_id=caller.association_id, how=how)
+        try:
+            self._sink.association_ended(caller.association_id, pipeline=caller.pipeline, how=how)
+        except Exception:  # noqa: BLE001 - the accepting thread goes on whatever the sink does
+            _log.exception("association_end_not_recorded", association_id=caller.association_id)
+
+    def _on_store(self, event: evt.Event) -> int:
+        with self._changed:
+            caller = self._open.get(event.assoc)
+        if caller is None:
+            _log.error("store_without_association")
+            return StoreStatus.OUT_OF_RESOURCES
+        command: Any = event.request
+        data_set = command.DataSet
+        return self._handler.handle(
+            StoreRequest(
+                sop_class_uid=str(command.AffectedSOPClassUID),
+                sop_instance_uid=str(command.AffectedSOPInstanceUID),
+                context_sop_class_uid=str(event.context.abstract_syntax),
+                transfer_syntax_uid=str(event.context.transfer_syntax),
+                data_set=b"" if data_set is None else data_set.getvalue(),
+            ),
+            caller,
+        )
+
+
+class _Server(ThreadedAssociationServer):
+    """The library's listener with a bound on connections, and with sockets set up for many PDUs."""
+
+    request_queue_size = 128
+
+    def __init__(self, *args: Any, scp: StorageSCP, max_connections: int, **named: Any) -> None:
+        self._scp = scp
+        self._max_connections = max_connections
+        super().__init__(*args, **named)
+
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        connection, address = super().get_request()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Without it a peer that stops within a PDU would hold two threads for ever.
+        connection.settimeout(self.ae.network_timeout)
+        return connection, address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - its shape
+        """Close at once what would be one thread too many, before anything is read from it."""
+        if len(self.active_associations) < self._max_connections:
+            return True
+        ASSOCIATIONS.labels("rejected").inc()
+        _log.warning("connection_closed", host=client_address[0], limit=self._max_connections)
+        return False
+
+    def service_actions(self) -> None:
+        super().service_actions()
+        self._scp.sweep()
+
+
+def _acknowledge_at_once(event: evt.Event) -> None:
+    """Turn delayed ACKs off again: the kernel turns them on by itself after a while.
+
+    A sender with Nagle's algorithm, DCMTK among them, would wait for each up to 40 ms.
+    """
+    connection = event.assoc.dul.socket.socket if event.assoc.dul.socket else None
+    if connection is not None and hasattr(socket, "TCP_QUICKACK"):
+        with contextlib.suppress(OSError):  # closed meanwhile: the library will see it itself
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+def _disconnect(assoc: Association) -> None:
+    connection = assoc.dul.socket.socket if assoc.dul.socket else None
+    if connection is not None:
+        with contextlib.suppress(OSError):  # gone already
+            connection.shutdown(socket.SHUT_RDWR)

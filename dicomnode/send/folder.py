@@ -1,0 +1,72 @@
+"""Delivery to a folder.  The network is not here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from dicomnode.errors import InstanceUnreadable, SendError
+from dicomnode.send.outcome import StoreOutcome
+from dicomnode.spool.durable import read_chunks, write_durably
+from dicomnode.spool.part10 import read_file_meta
+
+_SUBFOLDER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+
+
+def copy_to_folder(
+    paths: Sequence[Path], *, folder: Path, subfolder: str
+) -> tuple[StoreOutcome, ...]:
+    """Copy DICOM files into ``folder/subfolder`` under their own names; each is whole or absent.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        DICOM files with different names.
+    folder : Path
+        The destination, made where it is absent.
+    subfolder : str
+        A plain name, such as a Series Instance UID.
+
+    Returns
+    -------
+    tuple of StoreOutcome
+        One for each of `paths`, in their order.  A folder that refuses to be written is transient:
+        it may be full or not mounted.
+
+    Raises
+    ------
+    SendError
+        If `subfolder` is no plain name, or one of the files cannot be read as DICOM.
+    """
+    if not _SUBFOLDER.fullmatch(subfolder):
+        raise SendError(f"wanted a plain name for a subfolder, found {subfolder!r}")
+    return tuple(_copy(path, folder / subfolder / path.name) for path in paths)
+
+
+def _copy(path: Path, target: Path) -> StoreOutcome:
+    try:
+        with path.open("rb") as file:
+            uid = read_file_meta(file).sop_instance_uid
+    except (OSError, InstanceUnreadable) as error:
+        raise SendError(f"{path.name} cannot be sent: {error}") from error
+    try:
+        write_durably(target, read_chunks(path))
+    except OSError as error:
+        return StoreOutcome(
+            sop_instance_uid=uid,
+            path=path,
+            status=None,
+            words=f"the folder cannot be written: {error.strerror}",
+            accepted=False,
+            transient=True,
+        )
+    return StoreOutcome(
+        sop_instance_uid=uid,
+        path=path,
+        status=None,
+        words="written",
+        accepted=True,
+        transient=False,
+    )

@@ -1,0 +1,296 @@
+"""The Storage and Verification SCU: files to a peer, one outcome each.  Retries are not here.
+
+Pixel data is never decoded.  A file goes out as it is stored, in chunks, where the peer accepts its
+transfer syntax; where it accepts only another uncompressed one the data set is encoded anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydicom import dcmread
+from pynetdicom import AE, _config
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext, build_context
+
+from dicomnode.errors import (
+    AssociationRejected,
+    AssociationUnavailable,
+    ContextNotAccepted,
+    InstanceUnreadable,
+    SendError,
+)
+from dicomnode.log import get_logger
+from dicomnode.send.outcome import StoreOutcome
+from dicomnode.spool.part10 import read_file_meta
+from dicomnode.standard.ae import AEAddress
+from dicomnode.standard.sop_classes import (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    VERIFICATION,
+)
+from dicomnode.standard.status import describe_store_status, is_success, is_transient
+from dicomnode.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+__all__ = ("StoreOutcome", "echo", "send_instances")
+
+# A file that is sent by its path goes out in chunks, never decoded and never whole in memory.
+_config.STORE_SEND_CHUNKED_DATASET = True
+# The library's own handlers format every message for its debug log, data set included.
+_config.LOG_HANDLER_LEVEL = "none"
+
+_CONTEXTS_PER_ASSOCIATION: Final = 128
+"""Presentation context IDs are the odd numbers below 256 (PS3.8 9.3.2.2)."""
+
+_DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+_CONVERTIBLE: Final = frozenset((EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, _DEFLATED))
+"""Little endian and uncompressed: only the data set's encoding differs, no pixel value."""
+
+# Reasons of an A-ASSOCIATE-RJ by source and number (PS3.8 9.3.4).
+_REASONS: Final = {
+    (1, 1): "no reason given",
+    (1, 2): "application context name not supported",
+    (1, 3): "calling AE title not recognized",
+    (1, 7): "called AE title not recognized",
+    (2, 1): "no reason given",
+    (2, 2): "protocol version not supported",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded",
+}
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+
+def send_instances(
+    paths: Sequence[Path],
+    *,
+    to: AEAddress,
+    calling_ae_title: str,
+    timeout_seconds: float,
+    on_sent: Callable[[StoreOutcome], None] | None = None,
+) -> tuple[StoreOutcome, ...]:
+    """Send DICOM files by C-STORE over one association (PS3.4 B).
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        DICOM files.
+    to : AEAddress
+        The storage SCP.
+    calling_ae_title : str
+        Ours.
+    timeout_seconds : float
+        For connecting, for negotiation and for each answer.
+    on_sent : callable, optional
+        Told each outcome as soon as it is known, so that what was accepted is on record even when
+        the association breaks later.
+
+    Returns
+    -------
+    tuple of StoreOutcome
+        One for each of `paths`, in their order.  A refused instance is an outcome, no exception.
+
+    Raises
+    ------
+    AssociationUnavailable
+        If there is no connection, the peer aborts, or it does not answer in time.
+    AssociationRejected
+        If the peer rejects the association.
+    ContextNotAccepted
+        If the peer accepts none of the presentation contexts.
+    SendError
+        If a file cannot be read as DICOM; nothing is then sent.
+    """
+    files = [_read(path) for path in paths]
+    outcomes: dict[Path, StoreOutcome] = {}
+    for batch, contexts in _batches(files):
+        with _associated(contexts, to, calling_ae_title, timeout_seconds) as assoc:
+            for file in batch:
+                outcome = _send(assoc, file, to)
+                outcomes[file.path] = outcome
+                if on_sent is not None:
+                    on_sent(outcome)
+    return tuple(outcomes[path] for path in paths)
+
+
+def echo(to: AEAddress, *, calling_ae_title: str, timeout_seconds: float) -> float:
+    """Verify that a peer answers, by C-ECHO (PS3.4 A).
+
+    Returns
+    -------
+    float
+        Seconds from the request to its answer, without the association.
+
+    Raises
+    ------
+    AssociationUnavailable, AssociationRejected, ContextNotAccepted
+        As in `send_instances`; also if the answer is no Success.
+    """
+    context = build_context(VERIFICATION, [IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN])
+    with _associated([context], to, calling_ae_title, timeout_seconds) as assoc:
+        begin = time.monotonic()
+        answer = assoc.send_c_echo()
+        seconds = time.monotonic() - begin
+        status = answer.get("Status")
+        if status is None:
+            raise AssociationUnavailable(f"{to} did not answer the C-ECHO within the time-out")
+        if status != 0:
+            raise AssociationUnavailable(f"{to} answered the C-ECHO with status 0x{status:04X}")
+        return seconds
+
+
+def _read(path: Path) -> _File:
+    try:
+        with path.open("rb") as file:
+            meta = read_file_meta(file)
+    except (OSError, InstanceUnreadable) as error:
+        raise SendError(f"{path.name} cannot be sent: {error}") from error
+    return _File(
+        path=path,
+        sop_class_uid=meta.sop_class_uid,
+        sop_instance_uid=meta.sop_instance_uid,
+        transfer_syntax_uid=meta.transfer_syntax_uid,
+    )
+
+
+def _batches(files: Sequence[_File]) -> Iterator[tuple[list[_File], list[PresentationContext]]]:
+    """Split into as few associations as 128 presentation contexts allow: nearly always one."""
+    batch: list[_File] = []
+    contexts: dict[tuple[str, str], PresentationContext] = {}
+    for file in files:
+        missing = {key: each for key, each in _contexts(file) if key not in contexts}
+        if len(contexts) + len(missing) > _CONTEXTS_PER_ASSOCIATION:
+            yield batch, list(contexts.values())
+            batch, contexts = [], {}
+            missing = dict(_contexts(file))
+        batch.append(file)
+        contexts.update(missing)
+    if batch:
+        yield batch, list(contexts.values())
+
+
+def _contexts(file: _File) -> Iterator[tuple[tuple[str, str], PresentationContext]]:
+    """Propose the file's own transfer syntax, and apart from it those it can be converted to.
+
+    Apart, because a peer chooses one transfer syntax of a context, and might choose another one
+    although it knows the file's own.
+    """
+    own = file.transfer_syntax_uid
+    yield (file.sop_class_uid, own), build_context(file.sop_class_uid, own)
+    if own in _CONVERTIBLE:
+        for other in (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN):
+            if other != own:
+                yield (file.sop_class_uid, other), build_context(file.sop_class_uid, other)
+
+
+@contextmanager
+def _associated(
+    contexts: list[PresentationContext],
+    to: AEAddress,
+    calling_ae_title: str,
+    timeout_seconds: float,
+) -> Iterator[Association]:
+    """Open an association, release it at the end of the block, abort it if the block raises."""
+    ae = AE(ae_title=calling_ae_title)
+    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    ae.connection_timeout = timeout_seconds
+    ae.acse_timeout = timeout_seconds
+    ae.dimse_timeout = timeout_seconds
+    ae.network_timeout = timeout_seconds
+    assoc = ae.associate(to.host, to.port, contexts=contexts, ae_title=to.ae_title)
+    if not assoc.is_established:
+        raise _explain(assoc, to, timeout_seconds)
+    try:
+        yield assoc
+    except BaseException:
+        if assoc.is_established:
+            assoc.abort()
+        raise
+    if assoc.is_established:
+        assoc.release()
+
+
+def _explain(assoc: Association, to: AEAddress, timeout_seconds: float) -> SendError:
+    """Say why there is no association, from what the library has kept of the answer."""
+    answer: Any = assoc.acceptor.primitive
+    if assoc.is_rejected:
+        reason = _REASONS.get((answer.result_source, answer.diagnostic), "unknown reason")
+        kind = "transient" if answer.result == 2 else "permanent"
+        return AssociationRejected(
+            f"{to} rejected the association ({kind}): {reason}", transient=answer.result == 2
+        )
+    if answer is not None and answer.result == 0 and not assoc.accepted_contexts:
+        wanted = "; ".join(
+            f"{each.abstract_syntax} in {each.transfer_syntax[0]}"
+            for each in assoc.requestor.requested_contexts
+        )
+        return ContextNotAccepted(f"{to} accepted no presentation context, wanted {wanted}")
+    return AssociationUnavailable(
+        f"no association with {to}: no connection, an abort or no answer in {timeout_seconds:g} s"
+    )
+
+
+def _send(assoc: Association, file: _File, to: AEAddress) -> StoreOutcome:
+    accepted = {
+        (str(each.abstract_syntax), str(each.transfer_syntax[0]))
+        for each in assoc.accepted_contexts
+    }
+    own = file.transfer_syntax_uid
+    convertible = own in _CONVERTIBLE and any(
+        (file.sop_class_uid, other) in accepted for other in _CONVERTIBLE
+    )
+    if (file.sop_class_uid, own) not in accepted and not convertible:
+        return StoreOutcome(
+            sop_instance_uid=file.sop_instance_uid,
+            path=file.path,
+            status=None,
+            words=f"no presentation context was accepted for {file.sop_class_uid} in {own}",
+            accepted=False,
+            transient=False,
+        )
+    if not assoc.is_established:
+        raise AssociationUnavailable(f"{to} ended the association before all was sent")
+    try:
+        if (file.sop_class_uid, own) in accepted:
+            answer = assoc.send_c_store(file.path)
+        else:
+            answer = assoc.send_c_store(dcmread(file.path))
+    except RuntimeError as error:
+        raise AssociationUnavailable(f"{to} ended the association before all was sent") from error
+    except (OSError, ValueError, AttributeError) as error:
+        # The kind only: the library's texts may quote values.
+        raise SendError(f"{file.path.name} cannot be sent: {type(error).__name__}") from error
+    status = answer.get("Status")
+    if status is None:
+        raise AssociationUnavailable(
+            f"{to} aborted or did not answer the C-STORE of {file.sop_instance_uid} in time"
+        )
+    outcome = StoreOutcome(
+        sop_instance_uid=file.sop_instance_uid,
+        path=file.path,
+        status=int(status),
+        words=describe_store_status(status),
+        accepted=is_success(status),
+        transient=is_transient(status),
+    )
+    _log.info(
+        "instance_sent" if outcome.accepted else "instance_refused_by_peer",
+        to=str(to),
+        sop_instance_uid=outcome.sop_instance_uid,
+        status=f"{status:04X}",
+    )
+    return outcome

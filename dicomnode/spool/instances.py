@@ -1,0 +1,274 @@
+"""Received instances on disk: where they lie, how they are written, how they are found again.
+
+Knows nothing of associations or the database.  May be called by several threads and processes at
+the same time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from dicomnode.errors import InstanceUnreadable, SpoolFull, StateError
+from dicomnode.log import get_logger
+from dicomnode.model.instance import InstanceRef
+from dicomnode.spool.durable import (
+    make_folder_durably,
+    remove_leftovers,
+    sync_folder,
+    write_durably,
+)
+from dicomnode.spool.part10 import encode_header, read_file_meta, read_stored
+from dicomnode.spool.quarantine import Quarantine
+from dicomnode.standard.uids import is_valid_uid
+
+_FOLDER: Final = "instances"
+_DIGEST_IN_NAME: Final = 16
+
+_log = get_logger(__name__)
+
+
+class InstanceStore:
+    """The instances below one folder, as ``instances/<pipeline>/<series>/<sop>.<sha256[:16]>.dcm``.
+
+    The digest in the name makes a repeated C-STORE a no-op, and keeps different objects of one SOP
+    Instance UID apart.
+
+    Parameters
+    ----------
+    root : Path
+        The spool, made where it is absent.
+    reserve_bytes : int
+        Free space that storing must leave.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made.
+    """
+
+    def __init__(self, root: Path, *, reserve_bytes: int) -> None:
+        self._root = root.resolve()
+        self._folder = self._root / _FOLDER
+        self._reserve_bytes = reserve_bytes
+        make_folder_durably(self._folder)
+
+    def free_bytes(self) -> int:
+        """Return the space that may still be filled; below zero when the reserve is touched.
+
+        Raises
+        ------
+        SpoolFull
+            If the file system does not answer.
+        """
+        try:
+            status = os.statvfs(self._folder)
+        except OSError as error:
+            raise SpoolFull(f"the spool cannot be used: {error.strerror}") from error
+        return status.f_bavail * status.f_frsize - self._reserve_bytes
+
+    def store(
+        self,
+        *,
+        pipeline: str,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        study_instance_uid: str,
+        series_instance_uid: str,
+        transfer_syntax_uid: str,
+        calling_ae_title: str,
+        data_set: bytes,
+    ) -> InstanceRef:
+        """Store an encoded data set as a DICOM file (PS3.10 7); on return it is durable.
+
+        Parameters
+        ----------
+        pipeline : str
+            Name of the pipeline it was sent to; part of the key.
+        sop_class_uid, sop_instance_uid, study_instance_uid, series_instance_uid : str
+            As in the data set.
+        transfer_syntax_uid : str
+            The encoding of `data_set`.
+        calling_ae_title : str
+            Kept as Source Application Entity Title.
+        data_set : bytes
+            Written as it is.
+
+        Returns
+        -------
+        InstanceRef
+            The same content gives the same key and is not written again.
+
+        Raises
+        ------
+        InstanceUnreadable
+            If a UID is none; it is checked before it becomes a path (PS3.5 9.1).
+        SpoolFull
+            If the reserve would be touched, or the file system refuses.
+        """
+        for name, uid in (
+            ("SOP Class UID", sop_class_uid),
+            ("SOP Instance UID", sop_instance_uid),
+            ("Study Instance UID", study_instance_uid),
+            ("Series Instance UID", series_instance_uid),
+            ("Transfer Syntax UID", transfer_syntax_uid),
+        ):
+            if not is_valid_uid(uid):
+                raise InstanceUnreadable(f"the {name} is none (PS3.5 9.1)")
+        digest = hashlib.sha256(data_set).hexdigest()
+        name = f"{sop_instance_uid}.{digest[:_DIGEST_IN_NAME]}.dcm"
+        key = f"{_FOLDER}/{pipeline}/{series_instance_uid}/{name}"
+        path = self.path(key)
+        try:
+            kept = _stored_syntax(path, len(data_set))
+            if kept is None:
+                if self.free_bytes() < len(data_set):
+                    raise SpoolFull(
+                        f"storing {len(data_set)} bytes would touch the reserve of "
+                        f"{self._reserve_bytes} free bytes"
+                    )
+                header = encode_header(
+                    sop_class_uid=sop_class_uid,
+                    sop_instance_uid=sop_instance_uid,
+                    transfer_syntax_uid=transfer_syntax_uid,
+                    source_ae_title=calling_ae_title,
+                )
+                write_durably(path, (header, data_set))
+            else:
+                # Whoever wrote it may have died between renaming it and syncing the folder.
+                make_folder_durably(path.parent)
+                sync_folder(path.parent)
+        except OSError as error:
+            raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
+        return InstanceRef(
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            study_instance_uid=study_instance_uid,
+            series_instance_uid=series_instance_uid,
+            transfer_syntax_uid=kept or transfer_syntax_uid,
+            sha256=digest,
+            size_bytes=len(data_set),
+            key=key,
+        )
+
+    def path(self, key: str) -> Path:
+        """Return where the file of `key` lies.
+
+        Raises
+        ------
+        StateError
+            If `key` names nothing below the folder of instances.
+        """
+        return checked_path(self._root, key, below=_FOLDER)
+
+    def scan(
+        self, *, is_known: Callable[[str], bool] = lambda _key: False
+    ) -> Iterator[tuple[str, InstanceRef]]:
+        """Go through all stored instances at start-up, so that the database can be reconciled.
+
+        Leftovers of dead writers are removed.  A file that is not what its name says, or no DICOM
+        file, goes to the quarantine.
+
+        Parameters
+        ----------
+        is_known : callable
+            Told a key, whether it needs no reading: its row is there.
+
+        Yields
+        ------
+        str
+            The pipeline.
+        InstanceRef
+            In the order of keys.
+        """
+        removed = remove_leftovers(self._folder)
+        if removed:
+            _log.info("leftovers_removed", count=removed)
+        quarantine = Quarantine(self._root)
+        for path in sorted(self._folder.glob("*/*/*")):
+            key = path.relative_to(self._root).as_posix()
+            if path.name.startswith(".") or not path.is_file() or is_known(key):
+                continue
+            try:
+                yield path.parts[-3], _read_ref(path, key)
+            except InstanceUnreadable as error:
+                where = quarantine.take(path, reason=str(error), facts={"key": key})
+                _log.error("stored_instance_unreadable", key=key, quarantine=where)
+
+    def remove_series(self, *, pipeline: str, series_instance_uid: str) -> int:
+        """Remove all stored instances of a series.
+
+        Returns
+        -------
+        int
+            How many there were; a series that is not there has none.
+
+        Raises
+        ------
+        StateError
+            If the names lead elsewhere.
+        OSError
+            If a file cannot be removed.
+        """
+        folder = self.path(f"{_FOLDER}/{pipeline}/{series_instance_uid}")
+        if not folder.is_dir():
+            return 0
+        count = sum(1 for each in folder.iterdir() if each.suffix == ".dcm")
+        shutil.rmtree(folder)
+        sync_folder(folder.parent)
+        return count
+
+
+def checked_path(root: Path, key: str, *, below: str) -> Path:
+    """Return ``root / key`` if `key` is a plain relative path below the folder `below`.
+
+    Raises
+    ------
+    StateError
+        If it is not.
+    """
+    parts = PurePosixPath(key).parts
+    plain = "\x00" not in key and "\\" not in key and all(part not in {"..", "."} for part in parts)
+    if not plain or len(parts) < 2 or parts[0] != below or key != "/".join(parts):
+        raise StateError(f"wanted a key below {below}/, found {key!r}")
+    path = root.joinpath(*parts)
+    if not path.parent.resolve().is_relative_to(root):
+        raise StateError(f"the key {key!r} leads out of the spool")
+    return path
+
+
+def _stored_syntax(path: Path, size_bytes: int) -> str | None:
+    """Return the transfer syntax of the whole file at `path`; None if there is none."""
+    try:
+        with path.open("rb") as file:
+            meta = read_file_meta(file)
+            whole = os.fstat(file.fileno()).st_size - meta.data_set_offset == size_bytes
+    except (FileNotFoundError, InstanceUnreadable):
+        return None
+    return meta.transfer_syntax_uid if whole else None
+
+
+def _read_ref(path: Path, key: str) -> InstanceRef:
+    meta, identity, data_set = read_stored(path)
+    digest = hashlib.sha256(data_set).hexdigest()
+    expected = f"{identity.sop_instance_uid}.{digest[:_DIGEST_IN_NAME]}.dcm"
+    if path.name != expected:
+        raise InstanceUnreadable(f"wanted the name {expected} for this content, found {path.name}")
+    if path.parent.name != identity.series_instance_uid:
+        raise InstanceUnreadable("the instance lies in the folder of another series")
+    if not is_valid_uid(identity.study_instance_uid) or not is_valid_uid(identity.sop_class_uid):
+        raise InstanceUnreadable("the Study Instance UID or SOP Class UID is none (PS3.5 9.1)")
+    return InstanceRef(
+        sop_class_uid=identity.sop_class_uid,
+        sop_instance_uid=identity.sop_instance_uid,
+        study_instance_uid=identity.study_instance_uid,
+        series_instance_uid=identity.series_instance_uid,
+        transfer_syntax_uid=meta.transfer_syntax_uid,
+        sha256=digest,
+        size_bytes=len(data_set),
+        key=key,
+    )
