@@ -1,0 +1,1 @@
+"""Asking models on Triton: manifests, client, embedded server; segment, classify, measure."""

@@ -1,0 +1,470 @@
+"""The one gRPC client of the inference server: readiness, contract, inference, errors.
+
+Thread-safe: the channel is, and nothing else is kept.  What tensors mean is for `segment` and
+`classify`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from tritonclient import grpc as triton
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from dicomnode import metrics
+from dicomnode.errors import (
+    InferenceError,
+    InferenceRejected,
+    InferenceTimeout,
+    InferenceUnavailable,
+    ModelContractMismatch,
+)
+from dicomnode.inference.contract import Tensor, differences
+from dicomnode.inference.manifest import Manifest
+from dicomnode.inference.shared_memory import FOLDER, PREFIX, Region, abandoned_regions
+from dicomnode.log import get_logger
+
+_log = get_logger(__name__)
+
+OutputSpec = tuple[DTypeLike, tuple[int, ...] | None]
+"""Dtype and shape of a tensor that is asked for; shape None where it is not known beforehand."""
+
+# Protocol buffers end at 2 GiB; tritonclient's own default too.
+_MESSAGE_BYTES: Final = 2**31 - 1
+_CHANNEL_OPTIONS: Final = [
+    ("grpc.max_send_message_length", _MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", _MESSAGE_BYTES),
+    # A restarted server is found again within seconds; the default backs off to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # Plain loopback or cluster addresses: a proxy of the environment is meant for the web.
+    ("grpc.enable_http_proxy", 0),
+]
+
+# Below this a region costs more than the message it saves.
+_SHARED_FROM_BYTES: Final = 1 << 20
+
+# Questions about state are answered from memory; a longest wait for each.
+_STATE_SECONDS: Final = 10.0
+_POLL_SECONDS: Final = 0.1
+
+_ERRORS: Final[dict[str, type[InferenceError]]] = {
+    "UNAVAILABLE": InferenceUnavailable,
+    "NOT_FOUND": InferenceUnavailable,  # the model is not there (yet)
+    "CANCELLED": InferenceUnavailable,  # the channel was closed, here or there
+    "ABORTED": InferenceUnavailable,
+    "RESOURCE_EXHAUSTED": InferenceUnavailable,
+    "DEADLINE_EXCEEDED": InferenceTimeout,
+    "INVALID_ARGUMENT": InferenceRejected,
+    "INTERNAL": InferenceRejected,  # the model raised
+    "UNIMPLEMENTED": InferenceRejected,
+    "PERMISSION_DENIED": InferenceRejected,
+    "UNAUTHENTICATED": InferenceRejected,
+}
+"""gRPC status to error.  Any other status is a rejection: a repeat would not help."""
+
+# Statuses alone do not tell these apart.
+_BY_TEXT: Final[tuple[tuple[str, type[InferenceError]], ...]] = (
+    ("is not healthy", InferenceUnavailable),  # INTERNAL: the model's process died; it comes back
+    ("larger than max", InferenceRejected),  # RESOURCE_EXHAUSTED: too large stays too large
+    # INTERNAL or INVALID_ARGUMENT: the region for an output has the size the manifest promises.
+    ("shared memory size specified with the request for output", ModelContractMismatch),
+)
+
+_Answer = TypeVar("_Answer")
+
+
+class TritonClient:
+    """A connection to one inference server.
+
+    Parameters
+    ----------
+    address : str
+        ``HOST:PORT`` of the gRPC endpoint.
+    timeout_seconds : float
+        Deadline of one inference.
+    shared_memory : bool or None
+        Whether tensors may go through system shared memory; None: if the address is loopback.
+    """
+
+    def __init__(
+        self, address: str, *, timeout_seconds: float, shared_memory: bool | None = None
+    ) -> None:
+        self.address = address
+        self._timeout_seconds = timeout_seconds
+        self._client = triton.InferenceServerClient(address, channel_args=_CHANNEL_OPTIONS)
+        local = _is_loopback(address) if shared_memory is None else shared_memory
+        self._shared = threading.Event()
+        self._held: set[str] = set()
+        self._held_lock = threading.Lock()
+        if local and FOLDER.is_dir():
+            self._shared.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; calls in flight end with `InferenceUnavailable`."""
+        self._unregister_held()
+        self._client.close()
+
+    def is_ready(self, models: Iterable[str] = ()) -> bool:
+        """Whether the server answers and all of `models` can be asked, now."""
+        missing = self._missing(models, deadline_seconds=_STATE_SECONDS)
+        metrics.TRITON_UP.set(0 if missing else 1)
+        return not missing
+
+    def wait_ready(
+        self,
+        models: Iterable[str],
+        *,
+        deadline_seconds: float,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Wait until the server answers and all of `models` can be asked.
+
+        Parameters
+        ----------
+        models : iterable of str
+            Names of Triton models.
+        deadline_seconds : float
+            Longest wait.
+        stop : threading.Event, optional
+            Ends the wait when set.
+
+        Raises
+        ------
+        InferenceUnavailable
+            On expiry or stop; says what is missing and why, as far as the server tells.
+        """
+        names = tuple(models)
+        end = time.monotonic() + deadline_seconds
+        stop = threading.Event() if stop is None else stop
+        while True:
+            left = max(end - time.monotonic(), _POLL_SECONDS)
+            missing = self._missing(names, deadline_seconds=min(left, _STATE_SECONDS))
+            metrics.TRITON_UP.set(0 if missing else 1)
+            if not missing:
+                self._sweep()
+                return
+            if time.monotonic() >= end:
+                raise InferenceUnavailable(f"{missing}, waited {deadline_seconds:g} s for it")
+            if stop.wait(_POLL_SECONDS):  # the server has no call that waits for readiness
+                raise InferenceUnavailable(f"{missing}; stopped waiting for it")
+
+    def model_states(self, *, deadline_seconds: float = _STATE_SECONDS) -> dict[str, str]:
+        """Return what the server says of every model in its repositories.
+
+        Returns
+        -------
+        dict
+            Model name to ``READY``, or to its state and the reason for it.
+        """
+        index = self._ask(
+            lambda: self._client.get_model_repository_index(client_timeout=deadline_seconds)
+        )
+        states: dict[str, str] = {}
+        for each in index.models:
+            state = each.state or "UNLOADED"
+            text = f"{state}: {_one_line(each.reason)}" if each.reason else state
+            # A model with several versions is there if one of them is.
+            if states.get(each.name) != "READY":
+                states[each.name] = text
+        return states
+
+    def server_identity(self) -> str:
+        """Return name and version of the server as it says itself: ``triton 2.51.0``."""
+        metadata = self._ask(
+            lambda: self._client.get_server_metadata(client_timeout=_STATE_SECONDS)
+        )
+        return f"{metadata.name} {metadata.version}"
+
+    def check_contract(self, manifest: Manifest) -> None:
+        """Hold the manifest against the server's model.
+
+        Raises
+        ------
+        ModelContractMismatch
+            With every difference: names, dtypes and shapes, wanted and found.
+        """
+        name, version = manifest.triton.model, manifest.triton.version
+        found = self._ask(
+            lambda: self._client.get_model_metadata(name, version, client_timeout=_STATE_SECONDS)
+        )
+        config = self._ask(
+            lambda: self._client.get_model_config(name, version, client_timeout=_STATE_SECONDS)
+        ).config
+        optional = {each.name for each in config.input if each.optional}
+        faults = tuple(
+            differences(
+                manifest,
+                inputs=[_tensor(each, optional=each.name in optional) for each in found.inputs],
+                outputs=[_tensor(each) for each in found.outputs],
+            )
+        )
+        if faults:
+            raise ModelContractMismatch(
+                f"manifest {manifest.name!r} and model {name!r} differ: {'; '.join(faults)}"
+            )
+
+    def _missing(self, models: Iterable[str], *, deadline_seconds: float) -> str:
+        """Say in words what is not ready; empty if all is."""
+        try:
+            # Not the server's own readiness: that is false while any model, also one that nobody
+            # here asks, is not loaded.
+            live = self._ask(lambda: self._client.is_server_live(client_timeout=deadline_seconds))
+            if not live:
+                return f"the inference server at {self.address} is not live"
+            waiting = [name for name in models if not self._is_model_ready(name, deadline_seconds)]
+            if not waiting:
+                return ""
+            states = self.model_states(deadline_seconds=deadline_seconds)
+        except InferenceError as error:
+            return str(error)
+        told = ", ".join(
+            f"{name} ({states.get(name, 'not in its repository')})" for name in waiting
+        )
+        return f"the inference server at {self.address} has no model ready for: {told}"
+
+    def _is_model_ready(self, name: str, deadline_seconds: float) -> bool:
+        return bool(
+            self._ask(lambda: self._client.is_model_ready(name, client_timeout=deadline_seconds))
+        )
+
+    def infer(
+        self,
+        model: str | Manifest,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Mapping[str, OutputSpec],
+        *,
+        version: str = "",
+    ) -> dict[str, NDArray[Any]]:
+        """Ask a model.
+
+        Parameters
+        ----------
+        model : str or Manifest
+            A Triton model's name, or the manifest that names it and its version.
+        inputs : mapping of str to numpy.ndarray
+            By tensor name, C-contiguous.
+        outputs : mapping of str to (dtype, shape or None)
+            What is asked for, by tensor name.
+        version : str, optional
+            Of the Triton model; the server's choice if empty.
+
+        Returns
+        -------
+        dict
+            The arrays asked for, of the dtypes and shapes asked for.
+
+        Raises
+        ------
+        InferenceUnavailable, InferenceTimeout
+            The server or model is not there, or did not answer in time.
+        InferenceRejected
+            The server or the model refused the request.
+        ModelContractMismatch
+            The answer has another dtype or shape than wanted.
+        """
+        if isinstance(model, Manifest):
+            return self.infer(model.triton.model, inputs, outputs, version=model.triton.version)
+        self._unregister_held()
+        with ExitStack() as regions:
+            asked = [self._input(name, array, regions) for name, array in inputs.items()]
+            wanted: list[Any] = []
+            shared: dict[str, NDArray[Any]] = {}
+            for name, spec in outputs.items():
+                output, array = self._output(name, spec, regions)
+                wanted.append(output)
+                if array is not None:
+                    shared[name] = array
+            end = f"model {model!r} did not answer within {self._timeout_seconds:g} s"
+            result = self._ask(
+                lambda: self._client.infer(
+                    model,
+                    asked,
+                    model_version=version,
+                    outputs=wanted,
+                    client_timeout=self._timeout_seconds,
+                ),
+                timeout_sentence=end,
+            )
+            for name, spec in outputs.items():
+                _check_answer(model, name, spec, result.get_output(name))
+            return {
+                name: shared[name] if name in shared else result.as_numpy(name) for name in outputs
+            }
+
+    def _input(self, name: str, array: NDArray[Any], regions: ExitStack) -> Any:
+        tensor = triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
+        region = self._region(array.nbytes, regions)
+        if region is None:
+            try:
+                tensor.set_data_from_numpy(array)
+            except InferenceServerException as error:
+                raise InferenceRejected(f"input {name}: {_one_line(error.message())}") from error
+        else:
+            region.as_array(array.shape, array.dtype)[...] = array
+            tensor.set_shared_memory(region.name, array.nbytes)
+        return tensor
+
+    def _output(
+        self, name: str, spec: OutputSpec, regions: ExitStack
+    ) -> tuple[Any, NDArray[Any] | None]:
+        dtype, shape = spec
+        tensor = triton.InferRequestedOutput(name)
+        if shape is None:
+            return tensor, None
+        size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        region = self._region(size_bytes, regions)
+        if region is None:
+            return tensor, None
+        tensor.set_shared_memory(region.name, size_bytes)
+        return tensor, region.as_array(shape, dtype)
+
+    def _region(self, size_bytes: int, regions: ExitStack) -> Region | None:
+        """Make and register a region; None where the tensor goes by message."""
+        if size_bytes < _SHARED_FROM_BYTES or not self._shared.is_set():
+            return None
+        try:
+            region = Region(size_bytes)
+        except OSError as error:
+            # Not for good: another call may have taken the room for a while.
+            _log.warning("shared_memory_full", wanted_bytes=size_bytes, error=error.strerror)
+            return None
+        regions.callback(region.release)
+        try:
+            self._ask(
+                lambda: self._client.register_system_shared_memory(
+                    region.name, region.name, size_bytes, client_timeout=_STATE_SECONDS
+                )
+            )
+        except (InferenceUnavailable, InferenceTimeout):
+            raise
+        except InferenceError as error:
+            # A server that cannot open our memory (a container, another user) never will.
+            self._shared.clear()
+            _log.warning("shared_memory_refused", error=str(error))
+            return None
+        regions.callback(self._unregister, region.name)
+        return region
+
+    def _unregister(self, name: str) -> None:
+        """Have the server let go of a region, now or, if it still uses it, later."""
+        try:
+            self._client.unregister_system_shared_memory(name, client_timeout=_STATE_SECONDS)
+        except (InferenceServerException, ValueError) as error:
+            # After our deadline the model may still be writing: Triton refuses until it is done.
+            # A server that is gone holds nothing.
+            if "in use" in str(error):
+                with self._held_lock:
+                    self._held.add(name)
+            else:
+                _log.info("shared_memory_not_unregistered", error=_one_line(str(error)))
+
+    def _unregister_held(self) -> None:
+        with self._held_lock:
+            names, self._held = self._held, set()
+        for name in names:
+            self._unregister(name)
+
+    def _sweep(self) -> None:
+        """Take back what killed processes of this node left, here and in the server."""
+        if not self._shared.is_set():
+            return
+        for path in abandoned_regions():
+            self._unregister(f"/{path.name}")
+            path.unlink(missing_ok=True)
+            _log.info("shared_memory_swept", region=path.name)
+        known = self._ask(
+            lambda: self._client.get_system_shared_memory_status(client_timeout=_STATE_SECONDS)
+        )
+        for name in known.regions:
+            # A file that is gone was released by its owner while the server still used it.
+            if name.startswith(f"/{PREFIX}") and not (FOLDER / name.lstrip("/")).exists():
+                self._unregister(name)
+
+    def _ask(
+        self, call: Callable[[], _Answer], *, timeout_sentence: str = "no answer in time"
+    ) -> _Answer:
+        try:
+            return call()
+        except InferenceServerException as error:
+            raise self._translate(error, timeout_sentence=timeout_sentence) from error
+        except ValueError as error:
+            if "closed channel" in str(error):
+                raise InferenceUnavailable("the connection was closed here") from error
+            if "exceeds maximum protobuf size" in str(error):
+                raise InferenceRejected("the tensors are larger than a message may be") from error
+            raise
+
+    def _translate(
+        self, error: InferenceServerException, *, timeout_sentence: str = "no answer in time"
+    ) -> InferenceError:
+        """Name the failure by its gRPC status, and by its text where the status is too coarse."""
+        status = _status(error)
+        text = _one_line(error.message())
+        kind = _ERRORS.get(status, InferenceRejected)
+        kind = next((named for part, named in _BY_TEXT if part in text), kind)
+        if kind is InferenceTimeout:
+            return kind(f"inference server at {self.address}: {timeout_sentence}")
+        return kind(f"inference server at {self.address}: {status}: {text}")
+
+
+def _check_answer(model: str, name: str, spec: OutputSpec, found: Any) -> None:
+    dtype, shape = spec
+    wanted = f"{np_to_triton_dtype(np.dtype(dtype))}{'' if shape is None else list(shape)}"
+    if found is None:
+        raise ModelContractMismatch(f"model {model!r}: wanted output {name} {wanted}, found none")
+    right_dtype = found.datatype == np_to_triton_dtype(np.dtype(dtype))
+    right_shape = shape is None or tuple(found.shape) == shape
+    if not (right_dtype and right_shape):
+        raise ModelContractMismatch(
+            f"model {model!r}: wanted output {name} {wanted}, "
+            f"found {found.datatype}{list(found.shape)}"
+        )
+
+
+def _tensor(found: Any, *, optional: bool = False) -> Tensor:
+    return Tensor(
+        name=found.name,
+        dtype=found.datatype,
+        shape=tuple(int(length) for length in found.shape),
+        optional=optional,
+    )
+
+
+def _status(error: InferenceServerException) -> str:
+    return str(error.status() or "UNKNOWN").removeprefix("StatusCode.")
+
+
+def _one_line(text: str | None) -> str:
+    """Shorten a server's text: a model's traceback is for the server's log, not for the error."""
+    return " ".join((text or "no reason given").split()).partition(" At: /")[0][:500]
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

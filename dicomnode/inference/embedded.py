@@ -1,0 +1,363 @@
+"""The embedded inference server: tritonserver as a child of the node, supervised by one thread.
+
+Where its files come from is `triton_files`; how it dies with the node is `guardian`.  The thread
+``triton-supervisor`` starts the server, watches it, starts it again and ends it; the other methods
+only look and wait.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from dicomnode import metrics
+from dicomnode.errors import InferenceError, InferenceUnavailable
+from dicomnode.inference import guardian
+from dicomnode.inference.client import TritonClient
+from dicomnode.inference.processes import has_dead_child
+from dicomnode.inference.shared_memory import FOLDER as SHARED_MEMORY
+from dicomnode.inference.triton_files import find_triton, link_backends, server_environment
+from dicomnode.log import get_logger
+
+_log = get_logger(__name__)
+
+_LOOPBACK: Final = "127.0.0.1"
+_LOG_BYTES: Final = 10_000_000
+
+# How often the supervisor looks whether the process lives, and asks whether it answers.
+_LOOK_SECONDS: Final = 0.1
+_ASK_SECONDS: Final = 2.0
+
+_FIRST_BACKOFF_SECONDS: Final = 0.5
+_LONGEST_BACKOFF_SECONDS: Final = 30.0
+# A server that was up for this long has earned a prompt restart.
+_STABLE_SECONDS: Final = 60.0
+
+# Triton waits this long for running requests, then is killed.
+_EXIT_SECONDS: Final = 5
+_KILL_AFTER_SECONDS: Final = 10.0
+
+# A shell's way to say that a program was ended by a signal; the guardian speaks it too.
+_KILLED: Final = 128
+
+# What tritonserver prints before it gives up.  That a machine has no GPU is no error here.
+_ERROR_LINE: Final = re.compile(r"(Z E (?!.*CudaDriverHelper)|^error|^failed)", re.IGNORECASE)
+
+# Volumes travel to the models' processes through shared memory; Docker gives 64 MiB by default.
+_LEAST_SHARED_MEMORY_BYTES: Final = 512 << 20
+
+
+class EmbeddedTriton:
+    """The tritonserver of the nvidia-pytriton wheel, on loopback, as long as this object runs.
+
+    Parameters
+    ----------
+    repositories : sequence of Path
+        Triton model repositories.
+    run_dir : Path
+        For links, caches and the log; one running server a folder.
+    startup_seconds : float
+        Longest wait for server and models.
+    """
+
+    def __init__(
+        self, *, repositories: Sequence[Path], run_dir: Path, startup_seconds: float
+    ) -> None:
+        self._repositories = tuple(path.resolve() for path in repositories)
+        self._run_dir = run_dir.resolve()
+        self._startup_seconds = startup_seconds
+        # Names the backend's shared memory after the folder: what a killed server left is known.
+        digest = hashlib.sha256(str(self._run_dir).encode()).hexdigest()[:12]
+        self._region_prefix = f"dicomnode-triton-{digest}-"
+        self._stop = threading.Event()
+        self._up = threading.Event()
+        self._settled = threading.Event()
+        self._failure: str | None = None
+        self._thread: threading.Thread | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock_file: int | None = None
+        self._port_holder: socket.socket | None = None
+        self._address = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def address(self) -> str:
+        """``127.0.0.1:PORT`` of the gRPC endpoint, the same over restarts of the server."""
+        return self._address
+
+    @property
+    def log_file(self) -> Path:
+        """What server and models print."""
+        return self._run_dir / "tritonserver.log"
+
+    def is_up(self) -> bool:
+        """Whether the server ran, answered and had all models when last looked at."""
+        return self._up.is_set()
+
+    def start(self) -> None:
+        """Start the server and wait until it and all its models are ready.
+
+        Raises
+        ------
+        InferenceUnavailable
+            With what is missing, or with the server's or a model's own words why it did not start.
+        """
+        if self._thread is not None:
+            raise RuntimeError("the embedded inference server was started before")
+        files = find_triton()
+        _check_repositories(self._repositories)
+        self._run_dir.mkdir(parents=True, exist_ok=True)
+        self._lock()
+        self._sweep()
+        self._warn_of_small_shared_memory()
+        self._hold_port()
+        backends = link_backends(files, self._run_dir / "backends")
+        environment = server_environment(files, os.environ, caches=self._run_dir / "caches")
+        command = [str(files.server), *self._options(backends)]
+        self._thread = threading.Thread(
+            target=self._supervise,
+            args=(command, environment),
+            name="triton-supervisor",
+            daemon=True,  # the guardian ends the server also where nobody calls stop()
+        )
+        self._thread.start()
+        # The supervisor keeps the deadline, and knows more to say when it passes.
+        self._settled.wait(self._startup_seconds + 2 * _KILL_AFTER_SECONDS)
+        if not self._up.is_set():
+            failure = self._failure or f"was not ready within {self._startup_seconds:g} s"
+            self.stop()
+            raise InferenceUnavailable(
+                f"the embedded inference server {failure} (log: {self.log_file})"
+            )
+
+    def stop(self) -> None:
+        """End the server: SIGTERM, a deadline, SIGKILL.  A second call does nothing."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._sweep()
+        if self._port_holder is not None:
+            self._port_holder.close()
+            self._port_holder = None
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    def _options(self, backends: Path) -> list[str]:
+        return [
+            *(f"--model-repository={path}" for path in self._repositories),
+            f"--backend-directory={backends}",
+            f"--backend-config=python,shm-region-prefix-name={self._region_prefix}",
+            f"--grpc-address={_LOOPBACK}",
+            f"--grpc-port={self._address.rpartition(':')[2]}",
+            "--reuse-grpc-port=true",  # see _hold_port
+            "--allow-http=false",
+            "--allow-metrics=false",
+            # A model that fails to load is told by the server, with its reason, if it goes on.
+            "--exit-on-error=false",
+            f"--exit-timeout-secs={_EXIT_SECONDS}",
+            "--log-format=ISO8601",
+        ]
+
+    # The rest runs on the supervisor's thread.
+
+    def _supervise(self, command: list[str], environment: dict[str, str]) -> None:
+        backoff = _FIRST_BACKOFF_SECONDS
+        client = TritonClient(self._address, timeout_seconds=_ASK_SECONDS, shared_memory=False)
+        try:
+            while not self._stop.is_set():
+                began = time.monotonic()
+                reason = self._run_once(command, environment, client)
+                if self._stop.is_set() or not self._settled.is_set():
+                    self._failure = reason
+                    return
+                if time.monotonic() - began > _STABLE_SECONDS:
+                    backoff = _FIRST_BACKOFF_SECONDS
+                _log.error("triton_ended", reason=reason, restart_in_seconds=backoff)
+                self._stop.wait(backoff)  # a server that dies at once must not spin
+                backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
+        finally:
+            client.close()
+            self._set_up(False)
+            self._settled.set()
+
+    def _run_once(
+        self, command: list[str], environment: dict[str, str], client: TritonClient
+    ) -> str:
+        """Run the server until it ends, fails to become ready the first time, or stop is asked."""
+        self._sweep()
+        self._rotate_log()
+        watched, held = os.pipe()
+        try:
+            with self.log_file.open("ab") as log:
+                # No preexec_fn: it can deadlock in a process with threads.  The guardian does all
+                # that has to be done between fork and exec.
+                process = subprocess.Popen(  # noqa: S603  our own program and options
+                    [sys.executable, "-I", "-S", guardian.__file__, str(watched), *command],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(watched,),
+                    start_new_session=True,  # Ctrl-C is for the node, which drains first
+                )
+        finally:
+            os.close(watched)
+        try:
+            return self._watch(process, client)
+        finally:
+            self._set_up(False)
+            _end(process, held)
+
+    def _watch(self, process: subprocess.Popen[bytes], client: TritonClient) -> str:
+        deadline = time.monotonic() + self._startup_seconds
+        next_question = 0.0
+        while not self._stop.wait(_LOOK_SECONDS):  # a process and a stop cannot be waited for both
+            if process.poll() is not None:
+                if process.returncode > _KILLED:
+                    name = signal.Signals(process.returncode - _KILLED).name
+                    return f"was ended by {name}"
+                return f"ended with status {process.returncode}: {self._last_words()}"
+            if self._up.is_set() and time.monotonic() < next_question:
+                continue
+            next_question = time.monotonic() + _ASK_SECONDS
+            # Triton goes on calling such a model ready, and lets its callers wait.
+            if has_dead_child(process.pid):
+                return "lost the process of a model"
+            failed = self._look(client)
+            if failed and not self._settled.is_set():
+                return failed
+            if not self._settled.is_set() and time.monotonic() > deadline:
+                return f"was not ready within {self._startup_seconds:g} s: {self._last_words()}"
+            self._rotate_log()
+        return "was stopped"
+
+    def _look(self, client: TritonClient) -> str:
+        """Ask the server for its models; return the reasons of those that failed to load."""
+        try:
+            states = client.model_states(deadline_seconds=_ASK_SECONDS)
+        except InferenceError:
+            # Not there yet, or gone: `_watch` sees the process, and every caller of the client
+            # is told by its own call.
+            self._set_up(False)
+            return ""
+        failed = [
+            f"{name}: {state}" for name, state in states.items() if state.startswith("UNAVAILABLE")
+        ]
+        ready = bool(states) and all(state == "READY" for state in states.values())
+        if ready and not self._up.is_set():
+            _log.info("triton_ready", address=self._address, models=sorted(states))
+        elif failed and self._settled.is_set() and self._up.is_set():
+            _log.error("triton_models_failed", models=failed)
+        self._set_up(ready)
+        return f"could not load {'; '.join(failed)}" if failed else ""
+
+    def _set_up(self, up: bool) -> None:
+        metrics.TRITON_UP.set(1 if up else 0)
+        if up:
+            self._up.set()
+            self._settled.set()
+        else:
+            self._up.clear()
+
+    def _rotate_log(self) -> None:
+        """Keep the log and one before it; the server appends, so its file can be cut."""
+        if self.log_file.exists() and self.log_file.stat().st_size > _LOG_BYTES:
+            shutil.copyfile(self.log_file, self.log_file.with_suffix(".log.1"))
+            os.truncate(self.log_file, 0)
+
+    def _last_words(self) -> str:
+        """Return the last error line of the log, else its last line."""
+        with self.log_file.open("rb") as log:
+            log.seek(max(0, self.log_file.stat().st_size - 8192))
+            lines = log.read().decode("utf-8", "replace").splitlines()
+        told = [line.strip() for line in lines if line.strip()]
+        errors = [line for line in told if _ERROR_LINE.search(line)]
+        return (errors or told or ["it printed nothing"])[-1][:500]
+
+    def _lock(self) -> None:
+        descriptor = os.open(self._run_dir / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise InferenceUnavailable(
+                f"another process runs an embedded inference server in {self._run_dir}"
+            ) from None
+        self._lock_file = descriptor
+
+    def _hold_port(self) -> None:
+        """Take a free port and keep it, so that it is still ours when the server starts again.
+
+        The socket is bound and never listens: the kernel gives connections to the server, and the
+        port to nobody else.
+        """
+        holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind((_LOOPBACK, 0))
+        self._port_holder = holder
+        self._address = f"{_LOOPBACK}:{holder.getsockname()[1]}"
+
+    def _sweep(self) -> None:
+        """Remove shared memory of a server of this folder that was killed; the lock is ours."""
+        for path in SHARED_MEMORY.glob(f"{self._region_prefix}*"):
+            path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _warn_of_small_shared_memory() -> None:
+        room = shutil.disk_usage(SHARED_MEMORY).free
+        if room < _LEAST_SHARED_MEMORY_BYTES:
+            _log.warning(
+                "shared_memory_small", free_bytes=room, wanted_bytes=_LEAST_SHARED_MEMORY_BYTES
+            )
+
+
+def _end(process: subprocess.Popen[bytes], held: int) -> None:
+    """Ask server and guardian to end; after the deadline let go of the pipe, which kills them."""
+    try:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(_KILL_AFTER_SECONDS)
+    except subprocess.TimeoutExpired:
+        _log.warning("triton_killed", after_seconds=_KILL_AFTER_SECONDS)
+    finally:
+        os.close(held)
+        process.wait()
+
+
+def _check_repositories(repositories: Sequence[Path]) -> None:
+    """Say what Triton would say of folders, in words that name them."""
+    missing = [str(path) for path in repositories if not path.is_dir()]
+    if missing:
+        raise InferenceUnavailable(f"wanted model repositories, found no {', '.join(missing)}")
+    models = Counter(
+        model.parent.name for path in repositories for model in path.glob("*/config.pbtxt")
+    )
+    twice = sorted(name for name, count in models.items() if count > 1)
+    if twice:
+        raise InferenceUnavailable(f"two model repositories have a model {', '.join(twice)}")

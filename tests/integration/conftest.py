@@ -1,0 +1,34 @@
+"""Real peers for integration tests, started once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dicomnode.inference.client import TritonClient
+from dicomnode.inference.embedded import EmbeddedTriton
+
+TEST_MODELS = Path(__file__).resolve().parents[1] / "support" / "triton_models"
+
+
+@pytest.fixture(scope="session")
+def test_models() -> Path:
+    """A Triton model repository with small models and their manifests."""
+    return TEST_MODELS
+
+
+@pytest.fixture(scope="session")
+def triton_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTriton]:
+    """A tritonserver with the test models; tests must leave it as they found it."""
+    server = EmbeddedTriton(
+        repositories=[TEST_MODELS], run_dir=tmp_path_factory.mktemp("triton"), startup_seconds=60
+    )
+    with server:
+        yield server
+
+
+@pytest.fixture
+def triton(triton_server: EmbeddedTriton) -> Iterator[TritonClient]:
+    """A client of that server."""
+    with TritonClient(triton_server.address, timeout_seconds=20) as client:
+        yield client
