@@ -1,0 +1,1 @@
+"""The demonstration: a phantom, and a node with an archive to send it through."""
