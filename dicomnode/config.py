@@ -1,4 +1,4 @@
-"""The configuration: its shape, its defaults, its faults.  The only reader of files and environment.
+"""The configuration: its shape, its defaults, its faults.  Alone reads settings and environment.
 
 Sources, strongest first: ``DICOMNODE_SECTION__KEY`` in the environment, the TOML file, the defaults
 below.  Each component is given its own section, never the whole tree.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -23,13 +24,19 @@ from pydantic import (
     StringConstraints,
     ValidationError,
 )
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from dicomnode.errors import ConfigError
 from dicomnode.standard.ae import check_ae_title
 
 ENV_PREFIX: Final = "DICOMNODE_"
 _ENV_NOT_KEYS: Final = ("DICOMNODE_CONFIG",)
+_PASSWORD: Final = re.compile(r"//[^/\s]+@")
 
 AETitle = Annotated[str, AfterValidator(check_ae_title)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -43,7 +50,15 @@ def _check_host(host: str) -> str:
     return host
 
 
+def _check_distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value, count in Counter(values).items():
+        if count > 1:
+            raise ValueError(f"{value!r} is listed twice")
+    return values
+
+
 PeerHost = Annotated[str, AfterValidator(_check_host)]
+Names = Annotated[tuple[Name, ...], AfterValidator(_check_distinct)]
 
 
 class _Section(BaseModel):
@@ -62,7 +77,7 @@ class AllowedCaller(_Section):
 class ReceiveConfig(_Section):
     """The storage SCP."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: Port = Field(11112, description="Port to listen on; 0 takes a free one.")
     allowed_callers: tuple[AllowedCaller, ...] = Field(
         (), description="Who may call. Empty: any AE title, from this machine only."
@@ -82,7 +97,7 @@ class ReceiveConfig(_Section):
 class ConsoleConfig(_Section):
     """Health, metrics and the job list over HTTP."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: Port = Field(8080, description="Port to listen on; 0 takes a free one.")
 
 
@@ -126,11 +141,11 @@ class PipelineConfig(_Section):
     """What happens to series sent to one called AE title."""
 
     ae_title: AETitle = Field(description="Called AE title, exactly as peers use it.")
-    segment: tuple[Name, ...] = Field(
+    segment: Names = Field(
         ("lung",), min_length=1, max_length=1, description="Segmentation manifests, in order."
     )
-    classify: tuple[Name, ...] = Field(("opacity",), description="Classification manifests.")
-    destinations: tuple[Name, ...] = Field(description="Where results go, by name.")
+    classify: Names = Field(("opacity",), description="Classification manifests.")
+    destinations: Names = Field(description="Where results go, by name.")
     completion: CompletionConfig = CompletionConfig()
 
 
@@ -138,7 +153,7 @@ ResultKind = Literal["seg", "sr"]
 
 
 class _Destination(_Section):
-    objects: tuple[ResultKind, ...] = Field(
+    objects: Annotated[tuple[ResultKind, ...], AfterValidator(_check_distinct)] = Field(
         ("seg", "sr"), min_length=1, description="What is sent: seg, sr."
     )
     max_attempts: int = Field(8, ge=1, le=100, description="Then the delivery is parked.")
@@ -244,7 +259,7 @@ def load(path: Path | None) -> Config:
     """
     values = _read(path) if path is not None else {}
     faults = list(_unknown_environment())
-    _merge(values, EnvSettingsSource(Config)())
+    faults.extend(_merge_environment(values))
     if "pipelines" not in values and "destinations" not in values:
         data_dir = Path(str(values.get("data_dir", "dicomnode-data")))
         values["pipelines"] = dict(_DEFAULT_PIPELINES)
@@ -279,29 +294,60 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
             base[key] = value
 
 
+def _merge_environment(values: dict[str, Any]) -> Iterator[str]:
+    """Let the environment's values win; name the variables that cannot be read."""
+    source = EnvSettingsSource(Config)
+    for variable in _our_variables():
+        source.env_vars = {variable.lower(): os.environ[variable]}
+        try:
+            found = source()
+        except SettingsError:
+            yield f"{variable}: a list or a section is written as JSON, found something else"
+            continue
+        for section in ("pipelines", "destinations"):
+            if isinstance(named := found.get(section), Mapping):
+                # A hyphen is no character of a variable; an underscore is none of a name.
+                found[section] = {name.replace("_", "-"): each for name, each in named.items()}
+        _merge(values, found)
+
+
+def _our_variables() -> list[str]:
+    ours = (each for each in os.environ if each.startswith(ENV_PREFIX))
+    return sorted(each for each in ours if each not in _ENV_NOT_KEYS)
+
+
 def _unknown_environment() -> Iterator[str]:
     """Name variables that look like ours and set nothing: a typo must not pass in silence."""
-    for variable in sorted(os.environ):
-        if not variable.startswith(ENV_PREFIX) or variable in _ENV_NOT_KEYS:
-            continue
+    for variable in _our_variables():
         key = variable.removeprefix(ENV_PREFIX).lower().split("__")[0]
         if key not in Config.model_fields:
             yield f"{variable}: no such key{_nearest(key, Config.model_fields)}"
 
 
 def _describe(error: ValidationError) -> Iterator[str]:
-    for each in error.errors(include_url=False, include_context=False):
-        path, model = _descend(each["loc"])
+    errors = error.errors(include_url=False)
+    locations = [each["loc"] for each in errors]
+    for each in errors:
+        loc = each["loc"]
+        if any(len(other) > len(loc) and other[: len(loc)] == loc for other in locations):
+            continue  # "too short" of a list whose element is at fault is noise
+        path, model = _descend(loc)
         dotted = ".".join(path)
         if each["type"] == "extra_forbidden":
             known = model.model_fields if model is not None else ()
             yield f"{dotted}: no such key{_nearest(path[-1], known)}"
         elif each["type"] == "missing":
             yield f"{dotted}: is required"
+        elif each["type"] == "union_tag_not_found":
+            yield f"{dotted}.kind: is required"
+        elif each["type"] == "union_tag_invalid":
+            context = each["ctx"]
+            wanted = context["expected_tags"].replace(", ", " or ")
+            yield f"{dotted}.kind: wanted {wanted}, found {context['tag']!r}"
         else:
             message = each["msg"].removeprefix("Value error, ")
             found = "" if isinstance(each["input"], Mapping) else f", found {each['input']!r}"
-            yield f"{dotted}: {message[0].lower()}{message[1:]}{found}"
+            yield f"{dotted}: {message[0].lower()}{message[1:]}{_PASSWORD.sub('//...@', found)}"
 
 
 def _descend(loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | None]:
@@ -310,6 +356,8 @@ def _descend(loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | N
     kind: Any = Config
     model: type[BaseModel] | None = None
     for part in loc:
+        if part == "[key]":  # the fault is in the name itself
+            continue
         if isinstance(kind, dict):  # a union by tag: the part is the tag, not a key
             kind = kind.get(str(part))
             continue

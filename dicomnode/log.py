@@ -8,24 +8,49 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import structlog
 
+# Keywords of PS3.6 in lower case; snake case is compared without its underscores.
 _FORBIDDEN = frozenset(
-    ("patient_name", "patient_id", "patient_birth_date", "patient_sex", "accession_number")
-    + ("study_description", "series_description", "referring_physician_name", "institution_name")
+    (
+        "patientname",
+        "patientid",
+        "otherpatientids",
+        "patientbirthdate",
+        "patientsex",
+        "patientage",
+        "accessionnumber",
+        "studyid",
+        "studydate",
+        "seriesdate",
+        "acquisitiondate",
+        "contentdate",
+        "studydescription",
+        "seriesdescription",
+        "protocolname",
+        "imagecomments",
+        "referringphysicianname",
+        "operatorsname",
+        "institutionname",
+    )
 )
 
 
+Form = Literal["console", "json"]
+"""For people, or one JSON object a line for machines."""
+
+
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """Return a logger whose events carry `name` as ``logger``."""
-    logger: structlog.stdlib.BoundLogger = structlog.get_logger(logger=name)
+    """Return a logger whose events carry `name` as ``component``."""
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(component=name)
     return logger
 
 
-def configure(*, form: Literal["console", "json"], level: str = "info") -> None:
+def configure(*, form: Form, level: str = "info") -> None:
     """Send every log line, ours and the libraries', to standard error in one form.
 
     Parameters
@@ -45,7 +70,13 @@ def configure(*, form: Literal["console", "json"], level: str = "info") -> None:
     if form == "json":
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        last = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                # The default shows the variables of every frame, data sets among them.
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, *last],
@@ -64,19 +95,39 @@ def configure(*, form: Literal["console", "json"], level: str = "info") -> None:
     root.handlers[:] = [handler]
     # Libraries speak at warning and above only: pynetdicom logs whole data sets at debug.
     root.setLevel(max(threshold, logging.WARNING))
-    for name in ("pynetdicom", "pydicom", "dbos", "uvicorn", "uvicorn.error", "uvicorn.access"):
+    for name in ("pynetdicom", "dbos", "uvicorn", "alembic"):
         library = logging.getLogger(name)
-        library.handlers.clear()
-        library.propagate = True
+        # A handler of ours keeps libraries from adding their own.
+        library.handlers[:] = [handler]
+        library.propagate = False
         library.setLevel(max(threshold, logging.WARNING))
-    # pydicom's warnings quote the values they complain about.
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    # pydicom's warnings quote the values they complain about, and come with every other file.
+    # Its logger takes no level from us: importing pydicom, perhaps later, sets it back.
+    handler.addFilter(lambda record: record.name.partition(".")[0] != "pydicom")
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+    warnings.showwarning = _log_warning
 
 
 def _refuse_patient_fields(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """Drop fields that must never be logged, and say which one was dropped."""
-    for key in _FORBIDDEN & event.keys():
-        event[key] = "[withheld]"
+    for key in event:
+        if key.replace("_", "").lower() in _FORBIDDEN:
+            event[key] = "[withheld]"
     return event
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Say that and where a warning was given, not its text, which may quote what it warns of."""
+    del message, file, line
+    get_logger("warnings").warning(
+        "python_warning", category=category.__name__, at=f"{filename}:{lineno}"
+    )

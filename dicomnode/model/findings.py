@@ -1,4 +1,4 @@
-"""What the models found: segments, measurements, classifications, guards.  No DICOM objects here."""
+"""What the models found: segments, measurements, classifications, guards.  No data sets here."""
 
 from __future__ import annotations
 

@@ -31,8 +31,12 @@ class VolumeGeometry:
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine_ijk_to_lps, dtype=np.float64)
-        if affine.shape != (4, 4) or not np.allclose(affine[3], (0, 0, 0, 1)):
+        if affine.shape != (4, 4):
             raise ValueError(f"wanted a 4 x 4 affine, found shape {affine.shape}")
+        if not np.isfinite(affine).all():
+            raise ValueError("an affine holds finite numbers only")
+        if not np.allclose(affine[3], (0, 0, 0, 1)):
+            raise ValueError(f"the last row of an affine is 0 0 0 1, found {affine[3]}")
         if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise ValueError("the axes of a volume are not linearly independent")
         if min(self.shape_kji) < 1:
@@ -106,6 +110,7 @@ class Volume:
             )
         if len(self.sources) != self.geometry.shape_kji[0]:
             raise ValueError(
-                f"wanted one source a slice, {self.geometry.shape_kji[0]}, found {len(self.sources)}"
+                f"wanted one source a slice, {self.geometry.shape_kji[0]}, "
+                f"found {len(self.sources)}"
             )
         self.voxels_hu.flags.writeable = False

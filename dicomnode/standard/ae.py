@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_ADDRESS = re.compile(r"(?P<title>[^@]+)@(?P<host>\[[^\]]+\]|[^:@\[\]]+):(?P<port>\d+)")
+_ADDRESS = re.compile(r"(?P<title>[^@]+)@(?P<host>\[[^\]\s]+\]|[^:@\[\]\s]+):(?P<port>[0-9]{1,5})")
 
 
 def check_ae_title(title: str) -> str:
@@ -36,7 +36,9 @@ class AEAddress:
     port: int
 
     def __post_init__(self) -> None:
-        check_ae_title(self.ae_title)
+        object.__setattr__(self, "ae_title", check_ae_title(self.ae_title))
+        if not self.host:
+            raise ValueError("an address needs a host, found none")
         if not 1 <= self.port <= 65535:
             raise ValueError(f"a port lies between 1 and 65535, found {self.port}")
 

@@ -15,47 +15,59 @@ class StoreStatus(IntEnum):
 
 
 def is_success(status: int) -> bool:
-    """Whether the peer has the instance: success, or a warning (0xBxxx and 0x0001, PS3.7 C.1, C.3)."""
-    return status == 0 or status == 0x0001 or 0xB000 <= status <= 0xBFFF
+    """Whether the peer has the instance: success, or a warning (PS3.7 C.1, table C-1)."""
+    return status in _SUCCESS_OR_WARNING or 0xB000 <= status <= 0xBFFF
 
 
 def is_transient(status: int) -> bool:
-    """Whether a later attempt can succeed: 0xA7xx, out of resources (PS3.4 B.2.3)."""
-    return 0xA700 <= status <= 0xA7FF
+    """Whether a later attempt can succeed: the peer lacks resources (PS3.4 B.2.3, PS3.7 C.5)."""
+    return status == 0x0213 or 0xA700 <= status <= 0xA7FF
 
 
 def describe_store_status(status: int) -> str:
     """Say a C-STORE status in the words of PS3.4 B.2.3 and PS3.7 C."""
-    if status == 0:
-        return "Success"
     if status in _GENERAL:
         return _GENERAL[status]
-    if is_transient(status):
-        return "Refused: Out of Resources"
-    if 0xA900 <= status <= 0xA9FF:
-        return "Error: Data Set does not match SOP Class"
-    if 0xC000 <= status <= 0xCFFF:
-        return "Error: Cannot understand"
-    if 0xB000 <= status <= 0xBFFF:
-        return "Warning"
+    for first, last, meaning in _STORE_RANGES:
+        if first <= status <= last:
+            return meaning
     return f"Unknown status 0x{status:04X}"
 
 
+_SUCCESS_OR_WARNING = frozenset((0x0000, 0x0001, 0x0107, 0x0116))
+
+_STORE_RANGES = (
+    (0xA700, 0xA7FF, "Refused: Out of Resources"),
+    (0xA900, 0xA9FF, "Error: Data Set does not match SOP Class"),
+    (0xB000, 0xBFFF, "Warning"),
+    (0xC000, 0xCFFF, "Error: Cannot understand"),
+)
+
 _GENERAL = {
+    0x0000: "Success",
     0x0001: "Warning: Requested optional Attributes are not supported",
     0x0105: "Refused: No such attribute",
     0x0106: "Refused: Invalid attribute value",
+    0x0107: "Warning: Attribute list error",
     0x0110: "Failure: Processing failure",
     0x0111: "Refused: Duplicate SOP Instance",
     0x0112: "Refused: No such object instance",
+    0x0113: "Refused: No such Event Type",
+    0x0114: "Refused: No such argument",
+    0x0115: "Refused: Invalid argument value",
+    0x0116: "Warning: Attribute Value Out of Range",
     0x0117: "Refused: Invalid object instance",
     0x0118: "Refused: No such SOP class",
     0x0119: "Refused: Class-instance conflict",
+    0x0120: "Refused: Missing Attribute",
+    0x0121: "Refused: Missing Attribute Value",
     0x0122: "Refused: SOP class not supported",
+    0x0123: "Refused: No such action",
     0x0124: "Refused: Not authorized",
     0x0210: "Refused: Duplicate invocation",
     0x0211: "Refused: Unrecognized operation",
     0x0212: "Refused: Mistyped argument",
+    0x0213: "Refused: Resource limitation",
     0xB000: "Warning: Coercion of Data Elements",
     0xB006: "Warning: Elements Discarded",
     0xB007: "Warning: Data Set does not match SOP Class",

@@ -1,0 +1,74 @@
+# What a contributor and CI type.  `make` alone lists the targets.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --progress-bar off --require-hashes --requirement
+# Building the package needs nothing that is not locked.
+INSTALL_PACKAGE := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow test-lowest lint format lock audit dist clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  PYTHON=/path/to/python3.11 chooses another Python than the first fitting one"
+
+demo: $(VENV)/.demo ## a synthetic CT through a whole node; results in demo-out
+	$(BIN)/dicomnode demo --out demo-out
+
+test: $(VENV)/.dev ## all tests but the long campaigns
+	tools/test-peers
+	$(BIN)/pytest -m "not slow" -p no:randomly
+
+test-slow: $(VENV)/.dev ## the long campaigns
+	tools/test-peers
+	$(BIN)/pytest -m slow -p no:randomly
+
+test-lowest: $(VENV)/.dev ## the tests with the oldest dependencies that pyproject.toml admits
+	tools/test-peers
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
+	$(BIN)/uv pip install --quiet --python build/lowest --resolution lowest-direct \
+		--extra embedded --group dev --editable .
+	build/lowest/bin/pytest -m "not slow" -p no:randomly
+
+lint: $(VENV)/.dev ## style, types, layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: $(VENV)/.dev ## make the lock files anew (LOCK=--upgrade for newer versions)
+	$(BIN)/python tools/lock.py $(LOCK)
+
+audit: $(VENV)/.dev ## known vulnerabilities of what the lock files name
+	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements/dev.lock
+
+dist: $(VENV)/.dev ## wheel and sdist in dist/
+	$(BIN)/python -m hatchling build --clean
+
+clean: ## remove what make made; a node's data stays
+	rm -rf $(VENV) build dist demo-out .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find dicomnode tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each stamp stands for an installation that is as new as its lock file.
+
+$(VENV)/.demo: pyproject.toml requirements/demo.lock | $(BIN)/pip
+	@echo "Installing what requirements/demo.lock names; the first time this takes some minutes."
+	$(INSTALL) requirements/demo.lock
+	$(INSTALL_PACKAGE)
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml requirements/dev.lock | $(BIN)/pip
+	@echo "Installing what requirements/dev.lock names; the first time this takes some minutes."
+	$(INSTALL) requirements/dev.lock
+	$(INSTALL_PACKAGE)
+	@touch $@ $(VENV)/.demo
+
+$(BIN)/pip:
+	python=$$(PYTHON='$(PYTHON)' tools/find-python) && "$$python" -m venv $(VENV)

@@ -1,0 +1,86 @@
+"""``dicomnode series``: what was received, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from dicomnode.cli.output import ConfigOption, Exit, JsonOption, facts, print_json, talk
+from dicomnode.cli.records import open_records
+from dicomnode.database.job_rows import list_deliveries, list_jobs
+from dicomnode.database.series_rows import list_series
+
+app = typer.Typer(no_args_is_help=True, help="Series that were received.")
+
+
+@app.command("list")
+def list_(
+    config: ConfigOption = None,
+    state: Annotated[
+        str | None, typer.Option("--state", help="Only those: open or closed.")
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List series, the latest first."""
+    with open_records(config) as (_settings, database), database.begin() as transaction:
+        rows = list_series(transaction, state=state)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+        return
+    table = Table("series", "pipeline", "from", "state", "instances", "last received")
+    for row in rows:
+        last = row.last_received_at.isoformat(sep=" ", timespec="seconds")
+        count = str(row.instance_count)
+        table.add_row(
+            row.series_instance_uid, row.pipeline, row.calling_ae_title, row.state, count, last
+        )
+    facts.print(table)
+
+
+@app.command()
+def show(
+    series_instance_uid: Annotated[str, typer.Argument(metavar="SERIES-UID")],
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a series: what came, how it was closed, what each analysis did or why it did not."""
+    with open_records(config) as (_settings, database), database.begin() as transaction:
+        rows = list_series(transaction, series_instance_uid=series_instance_uid)
+        jobs = list_jobs(transaction, series_instance_uid=series_instance_uid)
+        deliveries = {job.id: list_deliveries(transaction, job.id) for job in jobs}
+    if not rows:
+        talk.print(f"no series {series_instance_uid} was received", markup=False)
+        raise typer.Exit(Exit.FAILED)
+    if as_json:
+        print_json(
+            {
+                "series": [asdict(row) for row in rows],
+                "jobs": [
+                    {**asdict(job), "deliveries": [asdict(each) for each in deliveries[job.id]]}
+                    for job in jobs
+                ],
+            }
+        )
+        return
+    for row in rows:
+        facts.print(
+            f"{row.series_instance_uid}\n"
+            f"  pipeline {row.pipeline}, {row.instance_count} instances from "
+            f"{row.calling_ae_title or 'unknown'}, {row.state}"
+            + (f" because: {row.closed_because}" if row.closed_because else ""),
+            markup=False,
+        )
+    for job in jobs:
+        why = f": {job.sentence}" if job.sentence else ""
+        facts.print(f"  revision {job.revision}: {job.state}{why}", markup=False)
+        for each in deliveries[job.id]:
+            facts.print(
+                f"    to {each.destination}: {each.state}, attempt {each.attempts}"
+                + (f" ({each.words})" if each.words else ""),
+                markup=False,
+            )

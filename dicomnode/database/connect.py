@@ -1,0 +1,130 @@
+"""Opening the database: driver, pragmas, migrations.  Tables and queries have their own modules."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config as AlembicConfig
+
+from dicomnode.errors import StateError
+
+Transaction = sa.Connection
+"""An open transaction, handed through by stages that must write in the same one."""
+
+_SQLITE_SINCE_PYTHON_312: Final = (3, 42)
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An open database.
+
+    Attributes
+    ----------
+    engine : sqlalchemy.Engine
+        Shared by our tables and the job engine's.
+    url : str
+        As SQLAlchemy has it; with the password, so never shown.
+    lease_folder : Path or None
+        Where liveness leases of processes lie when the database is a local file.
+    """
+
+    engine: sa.Engine
+    url: str
+    lease_folder: Path | None
+
+    @contextmanager
+    def begin(self) -> Iterator[Transaction]:
+        """Open a transaction: committed at the end, rolled back on an exception."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    def ping(self) -> str | None:
+        """Ask the database; return None if it answers, else the kind of trouble."""
+        try:
+            with self.engine.connect() as connection:
+                connection.execute(sa.select(1))
+        except sa.exc.SQLAlchemyError as error:
+            return f"the database does not answer ({type(error).__name__})"
+        return None
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def open_database(url: str, *, data_dir: Path) -> Database:
+    """Open the database and bring its tables up to date.
+
+    Parameters
+    ----------
+    url : str
+        ``sqlite`` for ``data_dir/dicomnode.sqlite``, or a PostgreSQL URL.
+    data_dir : Path
+        Made if missing.
+
+    Raises
+    ------
+    StateError
+        If the SQLite library is too old for this Python, or the tables cannot be brought up
+        to date.
+    """
+    if url == "sqlite":
+        data_dir.mkdir(parents=True, exist_ok=True)
+        _check_sqlite()
+        full_url = f"sqlite:///{data_dir.resolve() / 'dicomnode.sqlite'}"
+        engine = _sqlite_engine(full_url)
+        leases: Path | None = data_dir / "leases"
+    else:
+        full_url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+        engine = sa.create_engine(full_url, pool_pre_ping=True)
+        leases = None
+    _migrate(engine)
+    return Database(engine, full_url, leases)
+
+
+def _check_sqlite() -> None:
+    # On Python 3.12 and later the job engine asks SQLite for unixepoch('subsec').
+    if sys.version_info >= (3, 12) and sqlite3.sqlite_version_info < _SQLITE_SINCE_PYTHON_312:
+        wanted = ".".join(map(str, _SQLITE_SINCE_PYTHON_312))
+        raise StateError(
+            f"Python {sys.version_info.major}.{sys.version_info.minor} needs SQLite {wanted} or "
+            f"later, found {sqlite3.sqlite_version}; use Python 3.11 or a PostgreSQL database"
+        )
+
+
+def _sqlite_engine(url: str) -> sa.Engine:
+    engine = sa.create_engine(url)
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        # Writers queue at BEGIN instead of failing when they turn from reader to writer.
+        connection.isolation_level = "IMMEDIATE"
+        for pragma in (
+            "journal_mode=wal",
+            "synchronous=full",  # a committed row survives a power cut, as its file does
+            "busy_timeout=30000",
+            "foreign_keys=on",
+        ):
+            connection.execute(f"pragma {pragma}")
+
+    return engine
+
+
+def _migrate(engine: sa.Engine) -> None:
+    """Run the migrations that the database has not seen yet, in one transaction."""
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except sa.exc.SQLAlchemyError as error:
+        raise StateError(f"the database cannot be opened: {type(error).__name__}") from error

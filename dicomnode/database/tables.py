@@ -1,0 +1,107 @@
+"""The tables.  One place names every column; migrations bring databases there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """Aware datetimes in, aware datetimes out, UTC inside; SQLite itself forgets the zone."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """Turn an aware datetime into UTC."""
+        if value is None:
+            return None
+        moved = value.astimezone(UTC)
+        return moved.replace(tzinfo=None) if dialect.name == "sqlite" else moved
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """Give an aware datetime back."""
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.replace(tzinfo=UTC)
+
+
+metadata = sa.MetaData()
+
+series = sa.Table(
+    "series",
+    metadata,
+    sa.Column("pipeline", sa.String(40), primary_key=True),
+    sa.Column("series_instance_uid", sa.String(64), primary_key=True),
+    sa.Column("study_instance_uid", sa.String(64), nullable=False),
+    sa.Column("calling_ae_title", sa.String(16), nullable=False),
+    # open: instances may come.  closed: a job has it.  A late instance opens it again.
+    sa.Column("state", sa.String(10), nullable=False, index=True),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("digest", sa.String(16)),
+    sa.Column("closed_because", sa.String(20)),
+    sa.Column("instance_count", sa.Integer, nullable=False),
+    sa.Column("first_received_at", UtcDateTime, nullable=False),
+    sa.Column("last_received_at", UtcDateTime, nullable=False),
+)
+
+instance = sa.Table(
+    "instance",
+    metadata,
+    sa.Column("pipeline", sa.String(40), primary_key=True),
+    sa.Column("sop_instance_uid", sa.String(64), primary_key=True),
+    sa.Column("series_instance_uid", sa.String(64), nullable=False),
+    sa.Column("study_instance_uid", sa.String(64), nullable=False),
+    sa.Column("sop_class_uid", sa.String(64), nullable=False),
+    sa.Column("transfer_syntax_uid", sa.String(64), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("key", sa.String(255), nullable=False),
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Index("instance_of_series", "pipeline", "series_instance_uid"),
+)
+
+job = sa.Table(
+    "job",
+    metadata,
+    sa.Column("id", sa.String(200), primary_key=True),  # also the workflow's id in the engine
+    sa.Column("pipeline", sa.String(40), nullable=False),
+    sa.Column("series_instance_uid", sa.String(64), nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("digest", sa.String(16), nullable=False),
+    # queued -> running (-> waiting -> running) -> done | refused | superseded | failed | cancelled
+    sa.Column("state", sa.String(12), nullable=False, index=True),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("stage", sa.String(20)),
+    sa.Column("reason", sa.String(60)),
+    sa.Column("sentence", sa.String(500)),
+    sa.Column("seconds", sa.JSON, nullable=False),
+    sa.Column("files", sa.JSON, nullable=False),  # name -> outbox key
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Index("job_of_series", "pipeline", "series_instance_uid"),
+)
+
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("job_id", sa.String(200), sa.ForeignKey("job.id"), primary_key=True),
+    sa.Column("destination", sa.String(40), primary_key=True),
+    # pending -> delivered | parked
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("words", sa.String(500)),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+)
+
+# What a destination has taken: looked at before sending, so that nothing is sent again needlessly.
+sent = sa.Table(
+    "sent",
+    metadata,
+    sa.Column("destination", sa.String(40), primary_key=True),
+    sa.Column("sop_instance_uid", sa.String(64), primary_key=True),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("sent_at", UtcDateTime, nullable=False),
+)

@@ -1,0 +1,21 @@
+"""Insert-if-absent, alike on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+
+def insert_if_absent(transaction: sa.Connection, table: sa.Table, **values: Any) -> bool:
+    """Insert a row unless its primary key is taken; atomic against other writers.
+
+    Returns
+    -------
+    bool
+        Whether the row was inserted.
+    """
+    dialect = sqlite if transaction.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
+    return transaction.execute(statement).rowcount == 1

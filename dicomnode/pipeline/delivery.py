@@ -1,0 +1,147 @@
+"""One delivery attempt: which objects are still to go, how they went, what is next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydicom import dcmread
+
+from dicomnode.config import Destination, DimseDestination
+from dicomnode.database import Database
+from dicomnode.database.job_rows import (
+    JobRow,
+    add_seconds,
+    already_sent,
+    get_job,
+    record_sent,
+    set_delivery,
+)
+from dicomnode.errors import SendError, StateError
+from dicomnode.log import get_logger
+from dicomnode.metrics import DELIVERIES
+from dicomnode.pipeline.analysis import OBJECT_FILES
+from dicomnode.send.folder import copy_to_folder
+from dicomnode.send.outcome import StoreOutcome
+from dicomnode.send.store_scu import send_instances
+from dicomnode.spool.results import Outbox
+from dicomnode.standard.ae import AEAddress
+
+_log = get_logger("deliver")
+
+
+class Delivery:
+    """Sends the result objects of jobs to destinations.
+
+    Parameters
+    ----------
+    database : Database
+        Holds the ledger of what was taken.
+    outbox : Outbox
+    destinations : mapping of str to Destination
+    calling_ae_titles : mapping of str to str
+        Our AE title by pipeline, for destinations that name none.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        destinations: Mapping[str, Destination],
+        calling_ae_titles: Mapping[str, str],
+    ) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._destinations = destinations
+        self._calling_ae_titles = calling_ae_titles
+
+    def attempt(self, job_id: str, name: str, attempt: int) -> str:
+        """Send what the destination has not taken yet, and record how it went.
+
+        Returns
+        -------
+        str
+            ``delivered``, ``again`` or ``parked``.
+
+        Raises
+        ------
+        StateError
+            If the job is not recorded.
+        """
+        begin = time.perf_counter()
+        destination = self._destinations.get(name)
+        with self._database.begin() as transaction:
+            job = get_job(transaction, job_id)
+        if job is None:
+            raise StateError(f"job {job_id} is not recorded")
+        if destination is None:
+            return self._record(job, name, "parked", attempt, "the destination is not configured")
+        paths = self._left(job, name, destination)
+        outcome, words = self._send(job, name, destination, paths)
+        if outcome == "again" and attempt >= destination.max_attempts:
+            outcome = "parked"
+        if outcome == "delivered":
+            with self._database.begin() as transaction:
+                took = round(time.perf_counter() - begin, 3)
+                add_seconds(transaction, job_id, {f"deliver {name}": took})
+        return self._record(job, name, outcome, attempt, words)
+
+    def _left(self, job: JobRow, name: str, destination: Destination) -> list[Path]:
+        """Return the files of the objects that the destination wants and has not taken."""
+        wanted = [OBJECT_FILES[kind] for kind in destination.objects]
+        paths = {
+            _sop_instance_uid(path): path
+            for path in (self._outbox.path(job.files[each]) for each in wanted if each in job.files)
+        }
+        with self._database.begin() as transaction:
+            taken = already_sent(transaction, name, paths)
+        return [path for uid, path in paths.items() if uid not in taken]
+
+    def _send(
+        self, job: JobRow, name: str, destination: Destination, paths: Sequence[Path]
+    ) -> tuple[str, str]:
+        if not paths:
+            return "delivered", "nothing was left to send"
+        try:
+            outcomes = self._transport(job, name, destination, paths)
+        except SendError as error:
+            return ("again" if error.retryable else "parked"), str(error)
+        refused = [each for each in outcomes if not each.accepted]
+        words = "; ".join(f"{each.path.name}: {each.words}" for each in outcomes)
+        if not refused:
+            return "delivered", words
+        return ("again" if all(each.transient for each in refused) else "parked"), words
+
+    def _transport(
+        self, job: JobRow, name: str, destination: Destination, paths: Sequence[Path]
+    ) -> tuple[StoreOutcome, ...]:
+        def note(outcome: StoreOutcome) -> None:
+            # At once, not at the end: what was taken must be known if this process dies now.
+            if outcome.accepted and outcome.status is not None:
+                with self._database.begin() as transaction:
+                    record_sent(transaction, name, outcome.sop_instance_uid, status=outcome.status)
+
+        if isinstance(destination, DimseDestination):
+            return send_instances(
+                paths,
+                to=AEAddress(destination.ae_title, destination.host, destination.port),
+                calling_ae_title=destination.calling_ae_title
+                or self._calling_ae_titles[job.pipeline],
+                timeout_seconds=destination.timeout_seconds,
+                on_sent=note,
+            )
+        return copy_to_folder(paths, folder=destination.path, subfolder=job.series_instance_uid)
+
+    def _record(self, job: JobRow, name: str, outcome: str, attempt: int, words: str) -> str:
+        state = "pending" if outcome == "again" else outcome
+        with self._database.begin() as transaction:
+            set_delivery(transaction, job.id, name, state=state, attempts=attempt, words=words)
+        DELIVERIES.labels(name, outcome).inc()
+        _log.info("delivery", job=job.id, destination=name, outcome=outcome, attempt=attempt)
+        return outcome
+
+
+def _sop_instance_uid(path: Path) -> str:
+    """Read the SOP Instance UID from a result file's meta information."""
+    return str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)

@@ -1,0 +1,93 @@
+"""What a configured pipeline is made of: its models, its destinations, its version."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dicomnode.config import Config, PipelineConfig
+from dicomnode.errors import ConfigError
+from dicomnode.inference.manifest import SHIPPED_MODELS, Manifest, find_manifests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSetup:
+    """A pipeline with its models.
+
+    Attributes
+    ----------
+    name : str
+        As configured.
+    config : PipelineConfig
+    segment : Manifest
+    classify : tuple of Manifest
+    version : str
+        Changes whenever a model's manifest does: the same series then is worth another analysis.
+    """
+
+    name: str
+    config: PipelineConfig
+    segment: Manifest
+    classify: tuple[Manifest, ...]
+    version: str
+
+    @property
+    def manifests(self) -> tuple[Manifest, ...]:
+        """All models, in the order they are asked."""
+        return (self.segment, *self.classify)
+
+    @property
+    def triton_models(self) -> tuple[str, ...]:
+        """Names of the Triton models that must be ready."""
+        return tuple(manifest.triton.model for manifest in self.manifests)
+
+
+def build_setups(config: Config) -> dict[str, PipelineSetup]:
+    """Find each pipeline's models.
+
+    Returns
+    -------
+    dict of str to PipelineSetup
+        By pipeline name.
+
+    Raises
+    ------
+    ConfigError
+        With every model that is missing, or is named for a task it does not do.
+    ManifestInvalid
+        If a manifest in one of the model repositories cannot be used.
+    """
+    manifests = find_manifests((SHIPPED_MODELS, *config.inference.model_repositories))
+    faults: list[str] = []
+    for name, pipeline in config.pipelines.items():
+        for key, task, wanted in (
+            ("segment", "segment", pipeline.segment),
+            ("classify", "classify", pipeline.classify),
+        ):
+            for index, model in enumerate(wanted):
+                path = f"pipelines.{name}.{key}.{index}"
+                if model not in manifests:
+                    known = ", ".join(sorted(manifests)) or "none"
+                    faults.append(f"{path}: no model is called {model!r}; known are {known}")
+                elif manifests[model].task != task:
+                    faults.append(
+                        f"{path}: wanted a model that can {task}, {model!r} is there to "
+                        f"{manifests[model].task}"
+                    )
+    if faults:
+        raise ConfigError(tuple(faults))
+    return {name: _build(name, pipeline, manifests) for name, pipeline in config.pipelines.items()}
+
+
+def _build(name: str, pipeline: PipelineConfig, manifests: Mapping[str, Manifest]) -> PipelineSetup:
+    segment = manifests[pipeline.segment[0]]
+    classify = tuple(manifests[each] for each in pipeline.classify)
+    digests = ":".join(each.digest for each in (segment, *classify))
+    return PipelineSetup(
+        name=name,
+        config=pipeline,
+        segment=segment,
+        classify=classify,
+        version=f"{name}-{hashlib.sha256(digests.encode('ascii')).hexdigest()[:8]}",
+    )

@@ -1,0 +1,308 @@
+"""The analysis and its deliveries as durable workflows.  Each step may run again; none does harm.
+
+analyze:  assemble -> infer -> results -> hand over         (waits, durably, while Triton is away)
+deliver:  send -> done | send again later, durably | parked (one workflow an attempt)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from dicomnode.config import Destination
+from dicomnode.database import Database, Transaction
+from dicomnode.database.job_rows import (
+    JobRow,
+    add_seconds,
+    begin_stage,
+    create_job,
+    get_job,
+    set_delivery,
+    set_job,
+)
+from dicomnode.database.series_rows import list_instances
+from dicomnode.engine import JobQueue, Queue, run_step
+from dicomnode.errors import NodeError, SeriesError, StateError
+from dicomnode.inference.client import TritonClient
+from dicomnode.log import get_logger
+from dicomnode.metrics import JOBS
+from dicomnode.model.series import SeriesRevision, content_digest
+from dicomnode.pipeline import analysis
+from dicomnode.pipeline.delivery import Delivery
+from dicomnode.pipeline.setup import PipelineSetup
+from dicomnode.spool.instances import InstanceStore
+from dicomnode.spool.results import Outbox
+from dicomnode.spool.workspace import Workspace
+
+ANALYZE_QUEUE: Final = "analyze"
+DELIVER_QUEUE: Final = "deliver"
+
+_FIRST_WAIT_SECONDS: Final = 5.0
+_LONGEST_WAIT_SECONDS: Final = 60.0
+
+_log = get_logger("pipeline")
+
+
+def queues(*, analyses: int) -> tuple[Queue, ...]:
+    """Return the queues a worker listens to."""
+    return (
+        Queue(name=ANALYZE_QUEUE, concurrency=analyses),
+        Queue(name=DELIVER_QUEUE, concurrency=1, is_partitioned=True),
+    )
+
+
+def submit(
+    jobs: JobQueue, transaction: Transaction, revision: SeriesRevision, version: str
+) -> str | None:
+    """Record a job for a closed series and enqueue its analysis, in the caller's transaction.
+
+    Returns
+    -------
+    str or None
+        The job's id; None if the same content was analyzed by the same pipeline before.
+    """
+    job_id = revision.job_id(version)
+    if not create_job(transaction, job_id, revision):
+        return None
+    jobs.enqueue_in(transaction, ANALYZE_QUEUE, "analyze", job_id, job_id, 1)
+    return job_id
+
+
+def analysis_workflow_id(job_id: str, attempt: int) -> str:
+    """Return the id of a job's analysis in the engine; the first attempt's is the job's own."""
+    return job_id if attempt == 1 else f"{job_id}:try:{attempt}"
+
+
+def enqueue_analysis(
+    jobs: JobQueue, job_id: str, attempt: int, *, delay_seconds: float = 0.0
+) -> None:
+    """Enqueue a further attempt at an analysis."""
+    workflow_id = analysis_workflow_id(job_id, attempt)
+    jobs.enqueue(
+        ANALYZE_QUEUE, "analyze", workflow_id, job_id, attempt, delay_seconds=delay_seconds
+    )
+
+
+def enqueue_delivery(
+    jobs: JobQueue, job_id: str, destination: str, attempt: int, *, delay_seconds: float = 0.0
+) -> None:
+    """Enqueue an attempt at a delivery."""
+    jobs.enqueue(
+        DELIVER_QUEUE,
+        "deliver",
+        f"{job_id}:to:{destination}:{attempt}",
+        job_id,
+        destination,
+        attempt,
+        partition=destination,
+        delay_seconds=delay_seconds,
+    )
+
+
+class Workflows:
+    """The workflows of a worker, with all that their steps need.
+
+    Parameters
+    ----------
+    database : Database
+    store : InstanceStore
+    outbox : Outbox
+    setups : mapping of str to PipelineSetup
+        By pipeline name.
+    client : TritonClient
+    jobs : JobQueue
+    destinations : mapping of str to Destination
+        By name, as configured.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        store: InstanceStore,
+        outbox: Outbox,
+        setups: Mapping[str, PipelineSetup],
+        client: TritonClient,
+        jobs: JobQueue,
+        destinations: Mapping[str, Destination],
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._outbox = outbox
+        self._setups = setups
+        self._client = client
+        self._jobs = jobs
+        self._delivery = Delivery(
+            database,
+            outbox,
+            destinations,
+            {name: setup.config.ae_title for name, setup in setups.items()},
+        )
+        self._destinations = destinations
+
+    def by_name(self) -> dict[str, Callable[..., Any]]:
+        """Return the workflows as the engine wants them."""
+
+        def analyze(job_id: str, attempt: int) -> str:
+            return self._analyze(job_id, attempt)
+
+        def deliver(job_id: str, destination: str, attempt: int) -> str:
+            return self._deliver(job_id, destination, attempt)
+
+        return {"analyze": analyze, "deliver": deliver}
+
+    # -- analyze
+
+    def _analyze(self, job_id: str, attempt: int) -> str:
+        outcome = run_step("assemble", lambda: self._guard(job_id, "assemble", self._assemble))
+        if outcome == "go":
+            outcome = run_step("infer", lambda: self._guard(job_id, "infer", self._infer))
+        if outcome == "go":
+            outcome = run_step("results", lambda: self._guard(job_id, "results", self._results))
+        if outcome == "wait":
+            run_step("wait", lambda: self._wait(job_id, attempt))
+        elif outcome in ("done", "refused"):
+            run_step("hand_over", lambda: self._hand_over(job_id, outcome))
+        return outcome
+
+    def _guard(self, job_id: str, stage: str, step: Callable[[JobRow], str]) -> str:
+        """Run a step; what it raises on purpose becomes the job's state, in words."""
+        with self._database.begin() as transaction:
+            if not begin_stage(transaction, job_id, stage):
+                return "cancelled"
+        job = self._job(job_id)
+        try:
+            return step(job)
+        except NodeError as error:
+            state = "waiting" if error.retryable else "failed"
+            self._end(job, state, reason=type(error).__name__, sentence=str(error))
+            return "wait" if error.retryable else "failed"
+        except Exception as error:
+            self._end(job, "failed", reason=type(error).__name__, sentence="internal error")
+            _log.exception("job_failed", job=job_id, stage=stage)
+            raise
+
+    def _assemble(self, job: JobRow) -> str:
+        with self._database.begin() as transaction:
+            refs = list_instances(transaction, job.pipeline, job.series_instance_uid)
+        if content_digest(refs) != job.digest:
+            # Instances came after this job was made; the revision that holds them has its own.
+            self._outbox.clear_work(job.id)
+            self._end(job, "superseded", reason="later_revision", sentence=None)
+            return "superseded"
+        workspace = self._workspace(job.id)
+        if workspace.has("volume"):
+            return "go"
+        paths = [self._store.path(ref.key) for ref in refs]
+        watch = analysis.Stopwatch(job.pipeline)
+        try:
+            analysis.assemble(workspace, paths, watch)
+        except SeriesError as error:
+            contents = analysis.write_refusal(
+                paths,
+                self._setup(job),
+                series_instance_uid=job.series_instance_uid,
+                revision=job.revision,
+                created=job.created_at,
+                error=error,
+            )
+            self._keep(job, contents, watch)
+            self._end(job, "refused", reason=error.reason, sentence=str(error))
+            return "refused"
+        self._add_seconds(job.id, watch)
+        return "go"
+
+    def _infer(self, job: JobRow) -> str:
+        workspace = self._workspace(job.id)
+        if not workspace.has("findings"):
+            watch = analysis.Stopwatch(job.pipeline)
+            analysis.infer(workspace, self._setup(job), self._client, watch)
+            self._add_seconds(job.id, watch)
+        return "go"
+
+    def _results(self, job: JobRow) -> str:
+        watch = analysis.Stopwatch(job.pipeline)
+        contents = analysis.write_results(
+            self._workspace(job.id),
+            self._setup(job),
+            series_instance_uid=job.series_instance_uid,
+            revision=job.revision,
+            created=job.created_at,
+            watch=watch,
+        )
+        self._keep(job, contents, watch)
+        return "done"
+
+    def _hand_over(self, job_id: str, outcome: str) -> None:
+        """Give the results to delivery and clear up; analysis ends here, whatever a PACS does."""
+        job = self._job(job_id)
+        for name in self._setup(job).config.destinations:
+            with self._database.begin() as transaction:
+                set_delivery(transaction, job_id, name, state="pending", attempts=0, words=None)
+            enqueue_delivery(self._jobs, job_id, name, 1)
+        if outcome == "done":
+            self._end(job, "done", reason=None, sentence=None)
+        self._outbox.clear_work(job_id)
+
+    def _wait(self, job_id: str, attempt: int) -> None:
+        delay = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 10))
+        with self._database.begin() as transaction:
+            set_job(transaction, job_id, attempt=attempt + 1)
+        enqueue_analysis(self._jobs, job_id, attempt + 1, delay_seconds=delay)
+
+    # -- deliver
+
+    def _deliver(self, job_id: str, destination: str, attempt: int) -> str:
+        outcome = run_step("send", lambda: self._delivery.attempt(job_id, destination, attempt))
+        if outcome == "again":
+            config = self._destinations[destination]
+            delay = min(
+                config.longest_retry_seconds,
+                config.first_retry_seconds * 2 ** min(attempt - 1, 20),
+            )
+            run_step(
+                "again",
+                lambda: enqueue_delivery(
+                    self._jobs, job_id, destination, attempt + 1, delay_seconds=delay
+                ),
+            )
+        return outcome
+
+    # -- records
+
+    def _job(self, job_id: str) -> JobRow:
+        with self._database.begin() as transaction:
+            job = get_job(transaction, job_id)
+        if job is None:
+            raise StateError(f"job {job_id} is not recorded")
+        return job
+
+    def _setup(self, job: JobRow) -> PipelineSetup:
+        if job.pipeline not in self._setups:
+            raise StateError(f"pipeline {job.pipeline!r} is not configured any more")
+        return self._setups[job.pipeline]
+
+    def _workspace(self, job_id: str) -> Workspace:
+        return Workspace(self._outbox.work_dir(job_id))
+
+    def _keep(self, job: JobRow, contents: Mapping[str, bytes], watch: analysis.Stopwatch) -> None:
+        keys = {name: self._outbox.write(job.id, name, data) for name, data in contents.items()}
+        with self._database.begin() as transaction:
+            set_job(transaction, job.id, files=keys)
+        self._add_seconds(job.id, watch)
+
+    def _add_seconds(self, job_id: str, watch: analysis.Stopwatch) -> None:
+        with self._database.begin() as transaction:
+            add_seconds(transaction, job_id, watch.seconds)
+
+    def _end(self, job: JobRow, state: str, *, reason: str | None, sentence: str | None) -> None:
+        with self._database.begin() as transaction:
+            set_job(
+                transaction,
+                job.id,
+                state=state,
+                reason=reason,
+                sentence=None if sentence is None else sentence[:500],
+            )
+        JOBS.labels(job.pipeline, state).inc()
+        _log.info("job_state", job=job.id, state=state, reason=reason)

@@ -1,0 +1,230 @@
+"""SEG and SR before judges that share no code with pydicom: dicom3tools, dcmqi and DCMTK."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+
+from dicomnode.results.refusal import encode_refusal
+from dicomnode.results.seg import encode_segmentation, segment_numbers
+from dicomnode.results.sr import encode_report
+from tests.support.ct import OBLIQUE, make_series
+from tests.support.findings import (
+    LEFT_LUNG,
+    NO_LUNGS,
+    RIGHT_LUNG,
+    Made,
+    make_findings,
+)
+
+FEET_FIRST = (-1, 0, 0, 0, 1, 0)
+SAGITTAL = (0, 1, 0, 0, 0, -1)
+
+
+def ask(judge: str, *arguments: object, system: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run a judge: of the virtual environment, or the system's own where names are taken."""
+    where = os.defpath if system else str(Path(sys.executable).parent)
+    program = shutil.which(judge, path=where)
+    assert program is not None, f"{judge} is not installed"
+    return subprocess.run(
+        [program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+        check=False,
+    )
+
+
+def errors_of(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A CT series on disk with the results made of it."""
+
+    made: Made
+    ct: Sequence[Path]
+    seg: Path
+    sr: Path
+
+
+def write_results(made: Made, ct: Sequence[Path], folder: Path) -> Study:
+    segmentation = encode_segmentation(
+        made.findings, volume_sources=made.sources, evidence=made.evidence, context=made.context
+    )
+    assert segmentation is not None
+    report = encode_report(
+        made.findings, evidence=made.evidence, segmentation=segmentation, context=made.context
+    )
+    study = Study(made=made, ct=ct, seg=folder / "seg.dcm", sr=folder / "sr.dcm")
+    segmentation.save_as(study.seg, enforce_file_format=True)
+    report.save_as(study.sr, enforce_file_format=True)
+    return study
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((1, 0, 0, 0, 1, 0), id="axial"),
+        pytest.param(FEET_FIRST, id="feet first"),
+        pytest.param(SAGITTAL, id="sagittal"),
+        pytest.param(OBLIQUE, id="oblique"),
+    ],
+)
+def study(request, tmp_path_factory) -> Study:
+    folder = tmp_path_factory.mktemp("study")
+    ct = make_series(folder / "ct", orientation=request.param, seed=11)
+    return write_results(make_findings(ct), ct, folder)
+
+
+def assert_dcmqi_agrees(study: Study, folder: Path) -> None:
+    """Every voxel of ours is one of dcmqi's at the same place in the patient, and no more."""
+    done = ask(
+        "segimage2itkimage",
+        *("--inputDICOM", study.seg, "--outputDirectory", folder),
+        *("--prefix", "s", "--outputType", "nrrd"),
+    )
+    assert done.returncode == 0, done.stderr
+    labels = study.made.findings.label_map.labels
+    geometry = study.made.findings.label_map.geometry
+    for label, number in segment_numbers(study.made.findings).items():
+        theirs = SimpleITK.ReadImage(folder / f"s-{number}.nrrd")
+        voxels = SimpleITK.GetArrayFromImage(theirs)
+        kji = np.argwhere(labels == label)
+        assert np.count_nonzero(voxels) == len(kji)
+        # Every voxel of a small label map, some of a large one.
+        some = kji[:: 1 + len(kji) // 5000]
+        places = geometry.to_lps(some[:, ::-1].astype(float))
+        at = [theirs.TransformPhysicalPointToIndex(place.tolist()) for place in places]
+        assert all(voxels[index[::-1]] for index in at)
+
+
+def test_dciodvfy_finds_no_error(study):
+    assert errors_of(ask("dciodvfy", "-new", study.seg)) == []
+    assert errors_of(ask("dciodvfy", "-new", study.sr)) == []
+
+
+def test_dcentvfy_finds_the_study_consistent(study):
+    done = ask("dcentvfy", *study.ct, study.seg, study.sr)
+
+    assert errors_of(done) == []
+
+
+def test_dcmqi_finds_the_same_voxels_at_the_same_place(study, tmp_path):
+    assert_dcmqi_agrees(study, tmp_path)
+
+
+def test_dcmqi_reads_the_same_volumes(study, tmp_path):
+    out = tmp_path / "measurements.json"
+
+    done = ask("tid1500reader", "--inputDICOM", study.sr, "--outputMetadata", out)
+
+    assert done.returncode == 0, done.stderr
+    groups = {each["TrackingIdentifier"]: each for each in read_json(out)["Measurements"]}
+    for segment in study.made.findings.segments:
+        [volume] = [
+            item
+            for item in groups[segment.label]["measurementItems"]
+            if item["quantity"]["CodeMeaning"] == "Volume"
+        ]
+        assert float(volume["value"]) == pytest.approx(segment.volume_ml, rel=1e-4)
+        assert volume["units"]["CodeValue"] == "mL"
+    assert groups["Left lung"]["Laterality"]["CodeMeaning"] == "Left"
+    assert groups["Right lung"]["ReferencedSegment"] == 2
+
+
+def test_dcmtk_reads_the_report(study):
+    done = ask("dsrdump", "-Er", "+Pl", study.sr, system=True)
+
+    assert done.returncode == 0
+    lines = (done.stdout + done.stderr).splitlines()
+    assert [line for line in lines if line.startswith(("E:", "F:"))] == []
+    assert "Research use only. Not for diagnosis." in done.stdout
+    assert "Referenced Segment" in done.stdout
+
+
+def test_a_negative_report_passes_as_well(study, tmp_path):
+    segments = tuple(
+        replace(each, volume_ml=0.0, measurements=()) for each in study.made.findings.segments
+    )
+    findings = replace(
+        study.made.findings, segments=segments, classifications=(), guards=(NO_LUNGS,)
+    )
+    report = encode_report(
+        findings, evidence=study.made.evidence, segmentation=None, context=study.made.context
+    )
+    report.save_as(tmp_path / "sr.dcm", enforce_file_format=True)
+
+    assert errors_of(ask("dciodvfy", "-new", tmp_path / "sr.dcm")) == []
+    assert ask("dsrdump", "-Er", tmp_path / "sr.dcm", system=True).returncode == 0
+    out = tmp_path / "m.json"
+    done = ask("tid1500reader", "--inputDICOM", tmp_path / "sr.dcm", "--outputMetadata", out)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_refusal_passes_as_well(study, tmp_path):
+    report = encode_refusal(
+        reason="missing_slices",
+        sentence="A slice is missing.",
+        evidence=study.made.evidence,
+        context=study.made.context,
+    )
+    report.save_as(tmp_path / "sr.dcm", enforce_file_format=True)
+
+    assert errors_of(ask("dciodvfy", "-new", tmp_path / "sr.dcm")) == []
+    shown = ask("dsrdump", "-Er", "+Pl", tmp_path / "sr.dcm", system=True)
+    assert shown.returncode == 0
+    assert "This series was not analyzed. A slice is missing." in shown.stdout
+    assert errors_of(ask("dcentvfy", *study.ct, tmp_path / "sr.dcm")) == []
+
+
+@pytest.mark.cases
+def test_a_real_chest_passes(cases, tmp_path):
+    """LIDC-IDRI-0001 with a crude mask: feet first, no patient name."""
+    with tarfile.open(cases / "chest" / "lidc-idri-0001.tar.xz") as archive:
+        archive.extractall(tmp_path / "ct", filter="data")
+    headers = {
+        path: pydicom.dcmread(path, specific_tags=["ImagePositionPatient"], stop_before_pixels=True)
+        for path in (tmp_path / "ct").rglob("*.dcm")
+    }
+    # Row x column cosines of this series point to the head.
+    ct = sorted(headers, key=lambda path: float(headers[path].ImagePositionPatient[2]))
+    stored = np.stack([pydicom.dcmread(path).pixel_array for path in ct])
+    # Rescale Intercept is -1024.
+    air = (stored[:, 150:350] < 524) & (stored[:, 150:350] > 24)
+    labels = np.zeros(stored.shape, np.uint8)
+    labels[:, 150:350, 280:440][air[:, :, 280:440]] = LEFT_LUNG
+    labels[:, 150:350, 80:240][air[:, :, 80:240]] = RIGHT_LUNG
+
+    study = write_results(make_findings(ct, labels=labels), ct, tmp_path)
+
+    assert errors_of(ask("dciodvfy", "-new", study.seg)) == []
+    assert errors_of(ask("dciodvfy", "-new", study.sr)) == []
+    assert_dcmqi_agrees(study, tmp_path)
+    ours = [
+        line
+        for line in errors_of(ask("dcentvfy", *ct, study.seg, study.sr))
+        if "seg.dcm" in line or "sr.dcm" in line
+        # Its slices name a Frame of Reference each, so that no SEG can agree with them all.
+        if "FrameOfReferenceUID" not in line
+    ]
+    assert ours == []
+
+
+def read_json(path: Path) -> dict[str, list[dict[str, object]]]:
+    content: dict[str, list[dict[str, object]]] = json.loads(path.read_text())
+    return content

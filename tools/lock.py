@@ -1,0 +1,66 @@
+"""Write the lock files: every distribution that is installed, with its version and hashes.
+
+``requirements/demo.lock`` holds what running needs (with the extra ``embedded``) and what building
+the package needs; ``requirements/dev.lock`` holds the same versions and the group ``dev``.
+They are made for Python 3.11 on Linux, the reference.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "requirements"
+FIRST_LINE = "# Made by `make lock` for Python 3.11 on Linux; do not edit.\n"
+REFERENCE = (3, 11)
+
+
+def main() -> int:
+    """Make both files and replace the old ones only when both are made."""
+    if sys.version_info[:2] != REFERENCE:
+        print("lock files are made with Python 3.11, the reference", file=sys.stderr)
+        return 1
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        demo, dev, wanted = work / "demo.lock", work / "dev.lock", work / "dev.in"
+        for made in (demo, dev):
+            known = FOLDER / made.name
+            # Versions stay as they are unless an upgrade is asked for.
+            made.write_text(known.read_text(encoding="utf-8") if known.exists() else "")
+        package = ("pyproject.toml", "--extra", "embedded")
+        compile_lock(demo, *package, "--build-deps-for", "wheel", "--build-deps-for", "editable")
+        pins = re.findall(r"^[a-z0-9.-]+==[^ \\]+", demo.read_text(), re.MULTILINE)
+        wanted.write_text("\n".join([*pins, *project["dependency-groups"]["dev"]]))
+        compile_lock(dev, str(wanted))
+        FOLDER.mkdir(exist_ok=True)
+        for made in (demo, dev):
+            (FOLDER / made.name).write_text(FIRST_LINE + made.read_text(encoding="utf-8"))
+    return 0
+
+
+def compile_lock(output: Path, *wanted: str) -> None:
+    """Resolve what is wanted into `output`."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        # Packages that only this machine has must not get in.
+        if name not in {"PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"}
+    }
+    environment["PIP_CONFIG_FILE"] = os.devnull
+    command = [sys.executable, "-m", "piptools", "compile", *wanted]
+    command += ["--generate-hashes", "--allow-unsafe", "--strip-extras"]
+    command += ["--no-config", "--no-header", "--no-annotate"]
+    command += ["--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-find-links"]
+    command += ["--quiet", "--output-file", str(output), *sys.argv[1:]]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
