@@ -10,6 +10,7 @@ from dicomnode.config import Config
 from dicomnode.console.app import build_app
 from dicomnode.console.server import ConsoleServer
 from dicomnode.database import Database, Transaction, open_database
+from dicomnode.database.series_rows import list_keys
 from dicomnode.engine import Engine, JobQueue
 from dicomnode.errors import InferenceError, StateError
 from dicomnode.inference.client import TritonClient
@@ -140,7 +141,9 @@ class Node:
             completion={name: each.config.completion for name, each in self._setups.items()},
             submit=submit_revision,
         )
-        restored = registry.restore(store.scan())
+        with database.begin() as transaction:
+            known = list_keys(transaction)
+        restored = registry.restore(store.scan(is_known=known.__contains__))
         if restored:
             _log.info("instances_restored", count=restored)
         registry.start()

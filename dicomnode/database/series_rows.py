@@ -149,6 +149,11 @@ def list_instances(
     )
 
 
+def list_keys(transaction: Transaction) -> frozenset[str]:
+    """Return the spool keys of all recorded instances."""
+    return frozenset(transaction.execute(sa.select(instance.c.key)).scalars())
+
+
 def get_series(
     transaction: Transaction, pipeline: str, series_instance_uid: str
 ) -> SeriesRow | None:

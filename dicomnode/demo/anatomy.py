@@ -99,7 +99,7 @@ def _cage_mm(z: float) -> tuple[float, float]:
     up = min(max((z - 130.0) / 172.0, 0.0), 1.0)
     round_off = max(1.0 - up**2.6, 0.0) ** 0.5
     down = min(max((130.0 - z) / 130.0, 0.0), 1.0)
-    return (30.0 + 106.0 * round_off) * (1.0 - 0.04 * down), (34.0 + 58.0 * round_off)
+    return (28.0 + 102.0 * round_off) * (1.0 - 0.04 * down), (32.0 + 56.0 * round_off)
 
 
 def _lungs(cage: Plane, x: Plane, y: Plane, z: float) -> NDArray[np.uint8]:
@@ -109,8 +109,10 @@ def _lungs(cage: Plane, x: Plane, y: Plane, z: float) -> NDArray[np.uint8]:
     # The middle: vertebrae behind, great vessels and airways, thymus in front.
     free = cage < 1.0
     free &= _ellipse(x, y, 0.0, 74.0, 30.0, 34.0) > 1.0
-    free &= _ellipse(x, y, 2.0, 5.0, 27.0 + 12.0 * (z > 0) * np.exp(-(((z - 170) / 45) ** 2)), 50.0) > 1.0
-    free &= np.abs(x - 3.0 - 0.03 * (y + 60.0)) > 4.0
+    hila = 14.0 * float(np.exp(-(((z - 168.0) / 40.0) ** 2)))
+    free &= _ellipse(x, y, 2.0, 4.0, 27.0 + hila, 56.0) > 1.0
+    # In front the lungs almost meet behind the breastbone, with a wedge of fat between them.
+    free &= np.abs(x - 3.0) > 3.5 + 0.3 * np.maximum(-50.0 - y, 0.0)
     free &= _ellipse(x, y, 24.0, 48.0, 17.0, 17.0) > 1.0
     free &= ~_within_heart(x, y, z, margin=4.0)
     left = x > 3.0
@@ -132,7 +134,9 @@ def _within_heart(x: Plane, y: Plane, z: float, *, margin: float) -> Mask:
     # Turned by about 35 degrees: the apex points to the left and the front.
     u = 0.82 * (x - 24.0) - 0.57 * (y + 30.0)
     v = 0.57 * (x - 24.0) + 0.82 * (y + 30.0)
-    inside: Mask = (u / ((64.0 + margin) * shrink)) ** 2 + (v / ((48.0 + margin) * shrink)) ** 2 < 1.0
+    inside: Mask = (u / ((64.0 + margin) * shrink)) ** 2 + (
+        v / ((48.0 + margin) * shrink)
+    ) ** 2 < 1.0
     return inside
 
 
@@ -163,7 +167,8 @@ def _draw_inside(hu: Plane, cage: Plane, x: Plane, y: Plane, z: float) -> None:
     """Mediastinum, heart and great vessels above; liver, spleen and stomach below."""
     hu[cage < 1.0] = -85
     if z < 100.0:
-        hu[(cage < 0.97) & (x < 18.0)] = 110
+        hu[(cage < 0.97) & (x < -2.0 - 0.35 * (y + 20.0))] = 110
+        hu[(cage < 0.97) & (_ellipse(x, y, 4.0, -52.0, 46.0, 34.0) < 1.0)] = 110
         hu[_ellipse(x, y, 88.0, 42.0, 42.0, 44.0) + 0.0 * cage < 1.0] = 120
         stomach = _ellipse(x, y, 66.0, -34.0, 40.0, 34.0)
         hu[stomach < 1.0] = 40
@@ -195,13 +200,14 @@ def _draw_inside(hu: Plane, cage: Plane, x: Plane, y: Plane, z: float) -> None:
 def _draw_bones(hu: Plane, x: Plane, y: Plane, z: float) -> None:
     """Vertebrae with disks, ribs that slope to the front, sternum, shoulder blades."""
     bone, disk = np.float32(BONE_HU - 80), np.float32(90)
-    body = _ellipse(x, y, 0.0, 78.0, 19.0, 16.0)
+    body = _ellipse(x, y, 0.0, 76.0, 19.0, 16.0)
     between = (z % 26.0) < 5.0
     hu[body < 1.0] = disk if between else 620
     hu[body < 0.8] = disk if between else bone
     arch = _ellipse(x, y, 0.0, 100.0, 15.0, 14.0)
     hu[(arch < 1.0) & (y > 86.0)] = 480
-    hu[(np.abs(x) < 3.0 + 0.0 * y) & (y > 104.0) & (y < 124.0)] = 420 if (z % 26.0) > 9.0 else MUSCLE_HU
+    if z % 26.0 > 9.0:
+        hu[(np.abs(x) < 3.0) & (y > 104.0) & (y < 122.0)] = 420
     hu[_ellipse(x, y, 0.0, 100.0, 9.0, 8.0) < 1.0] = 25
 
     width, depth = _cage_mm(z)
@@ -218,10 +224,12 @@ def _draw_bones(hu: Plane, x: Plane, y: Plane, z: float) -> None:
         sternum = _ellipse(x, y, 0.0, -depth - 8.0, 20.0, 6.5)
         hu[sternum < 1.0] = 480
         hu[sternum < 0.65] = bone
-    if z > 175.0:
+    if z > 165.0:
+        # A triangle with its tip down.
+        reach = min((z - 165.0) * 0.6, 36.0)
         for side in (-1.0, 1.0):
-            blade = np.abs((y - 76.0) + 0.62 * (side * x - 98.0))
-            hu[(blade < 3.5) & (side * x > 74.0) & (side * x < 134.0)] = 450
+            blade = np.abs((y - 80.0) + 0.62 * (side * x - 98.0))
+            hu[(blade < 3.5) & (np.abs(side * x - 100.0) < reach)] = 450
     if z > 262.0:
         for side in (-1.0, 1.0):
             collar = np.abs((y + 56.0) - 0.22 * (side * x - 20.0))

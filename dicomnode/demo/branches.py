@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+# Where the trunks head to, for one step outward: up, front, back, down, front and down.
+_TRUNKS = ((0.2, 0.9), (-0.9, 0.5), (0.9, -0.3), (0.1, -1.0), (-0.7, -0.6))
+
 Point = tuple[float, float, float]
 Box = tuple[slice, slice, slice]
 
@@ -45,25 +48,31 @@ def grow_tree(
     outward_x : float
         -1 towards the right side, 1 towards the left.
     """
-    trunks = [(outward_x, b, c) for b, c in ((0.2, 0.9), (-0.9, 0.5), (0.9, -0.3), (0.1, -1.0), (-0.7, -0.6))]
+    trunks = [(outward_x, y, z) for y, z in _TRUNKS]
     ends = [(np.array(start), np.array(each) / np.linalg.norm(each), radius_mm) for each in trunks]
     tubes: list[Tube] = []
     while ends and len(tubes) < count:
         at, along, radius = ends.pop(0)
         tip = at + along * (7.0 + 4.2 * radius) * rng.uniform(0.8, 1.3)
-        tubes.append(
-            Tube(start=tuple(at.tolist()), end=tuple(tip.tolist()), radius_mm=radius)
-        )
+        tubes.append(Tube(start=_point(at), end=_point(tip), radius_mm=radius))
         if radius < 0.7:
             continue
-        for share in (0.84, 0.70):
+        for share in (0.86, 0.74):
             turned = along + rng.normal(0.0, 0.42, 3)
             ends.append((tip, turned / np.linalg.norm(turned), radius * share))
     return tubes
 
 
+def _point(vector: NDArray[np.float64]) -> Point:
+    x, y, z = vector.tolist()
+    return x, y, z
+
+
 def tube_voxels(
-    tube: Tube, shape_kji: Sequence[int], spacing_kji_mm: Sequence[float], origin_kji_mm: Sequence[float]
+    tube: Tube,
+    shape_kji: Sequence[int],
+    spacing_kji_mm: Sequence[float],
+    origin_kji_mm: Sequence[float],
 ) -> Iterator[tuple[Box, NDArray[np.float32]]]:
     """Give the box around a tube and each voxel's distance in mm to the tube's axis, if inside.
 

@@ -23,13 +23,13 @@ from dicomnode import metrics
 from dicomnode.errors import (
     InferenceError,
     InferenceRejected,
-    InferenceTimeout,
     InferenceUnavailable,
     ModelContractMismatch,
 )
 from dicomnode.inference.contract import Tensor, differences
 from dicomnode.inference.manifest import Manifest
-from dicomnode.inference.shared_memory import FOLDER, PREFIX, Region, abandoned_regions
+from dicomnode.inference.regions import RegisteredRegions
+from dicomnode.inference.statuses import ask, one_line
 from dicomnode.log import get_logger
 
 _log = get_logger(__name__)
@@ -50,35 +50,9 @@ _CHANNEL_OPTIONS: Final = [
     ("grpc.enable_http_proxy", 0),
 ]
 
-# Below this a region costs more than the message it saves.
-_SHARED_FROM_BYTES: Final = 1 << 20
-
 # Questions about state are answered from memory; a longest wait for each.
 _STATE_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.1
-
-_ERRORS: Final[dict[str, type[InferenceError]]] = {
-    "UNAVAILABLE": InferenceUnavailable,
-    "NOT_FOUND": InferenceUnavailable,  # the model is not there (yet)
-    "CANCELLED": InferenceUnavailable,  # the channel was closed, here or there
-    "ABORTED": InferenceUnavailable,
-    "RESOURCE_EXHAUSTED": InferenceUnavailable,
-    "DEADLINE_EXCEEDED": InferenceTimeout,
-    "INVALID_ARGUMENT": InferenceRejected,
-    "INTERNAL": InferenceRejected,  # the model raised
-    "UNIMPLEMENTED": InferenceRejected,
-    "PERMISSION_DENIED": InferenceRejected,
-    "UNAUTHENTICATED": InferenceRejected,
-}
-"""gRPC status to error.  Any other status is a rejection: a repeat would not help."""
-
-# Statuses alone do not tell these apart.
-_BY_TEXT: Final[tuple[tuple[str, type[InferenceError]], ...]] = (
-    ("is not healthy", InferenceUnavailable),  # INTERNAL: the model's process died; it comes back
-    ("larger than max", InferenceRejected),  # RESOURCE_EXHAUSTED: too large stays too large
-    # INTERNAL or INVALID_ARGUMENT: the region for an output has the size the manifest promises.
-    ("shared memory size specified with the request for output", ModelContractMismatch),
-)
 
 _Answer = TypeVar("_Answer")
 
@@ -103,11 +77,7 @@ class TritonClient:
         self._timeout_seconds = timeout_seconds
         self._client = triton.InferenceServerClient(address, channel_args=_CHANNEL_OPTIONS)
         local = _is_loopback(address) if shared_memory is None else shared_memory
-        self._shared = threading.Event()
-        self._held: set[str] = set()
-        self._held_lock = threading.Lock()
-        if local and FOLDER.is_dir():
-            self._shared.set()
+        self._regions = RegisteredRegions(self._client, address=address, allowed=local)
 
     def __enter__(self) -> Self:
         return self
@@ -122,7 +92,7 @@ class TritonClient:
 
     def close(self) -> None:
         """End the connection; calls in flight end with `InferenceUnavailable`."""
-        self._unregister_held()
+        self._regions.unregister_held()
         self._client.close()
 
     def is_ready(self, models: Iterable[str] = ()) -> bool:
@@ -162,7 +132,7 @@ class TritonClient:
             missing = self._missing(names, deadline_seconds=min(left, _STATE_SECONDS))
             metrics.TRITON_UP.set(0 if missing else 1)
             if not missing:
-                self._sweep()
+                self._regions.sweep()
                 return
             if time.monotonic() >= end:
                 raise InferenceUnavailable(f"{missing}, waited {deadline_seconds:g} s for it")
@@ -183,7 +153,7 @@ class TritonClient:
         states: dict[str, str] = {}
         for each in index.models:
             state = each.state or "UNLOADED"
-            text = f"{state}: {_one_line(each.reason)}" if each.reason else state
+            text = f"{state}: {one_line(each.reason)}" if each.reason else state
             # A model with several versions is there if one of them is.
             if states.get(each.name) != "READY":
                 states[each.name] = text
@@ -285,7 +255,7 @@ class TritonClient:
         """
         if isinstance(model, Manifest):
             return self.infer(model.triton.model, inputs, outputs, version=model.triton.version)
-        self._unregister_held()
+        self._regions.unregister_held()
         with ExitStack() as regions:
             asked = [self._input(name, array, regions) for name, array in inputs.items()]
             wanted: list[Any] = []
@@ -314,12 +284,12 @@ class TritonClient:
 
     def _input(self, name: str, array: NDArray[Any], regions: ExitStack) -> Any:
         tensor = triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
-        region = self._region(array.nbytes, regions)
+        region = self._regions.lend(array.nbytes, regions)
         if region is None:
             try:
                 tensor.set_data_from_numpy(array)
             except InferenceServerException as error:
-                raise InferenceRejected(f"input {name}: {_one_line(error.message())}") from error
+                raise InferenceRejected(f"input {name}: {one_line(error.message())}") from error
         else:
             region.as_array(array.shape, array.dtype)[...] = array
             tensor.set_shared_memory(region.name, array.nbytes)
@@ -333,99 +303,16 @@ class TritonClient:
         if shape is None:
             return tensor, None
         size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        region = self._region(size_bytes, regions)
+        region = self._regions.lend(size_bytes, regions)
         if region is None:
             return tensor, None
         tensor.set_shared_memory(region.name, size_bytes)
         return tensor, region.as_array(shape, dtype)
 
-    def _region(self, size_bytes: int, regions: ExitStack) -> Region | None:
-        """Make and register a region; None where the tensor goes by message."""
-        if size_bytes < _SHARED_FROM_BYTES or not self._shared.is_set():
-            return None
-        try:
-            region = Region(size_bytes)
-        except OSError as error:
-            # Not for good: another call may have taken the room for a while.
-            _log.warning("shared_memory_full", wanted_bytes=size_bytes, error=error.strerror)
-            return None
-        regions.callback(region.release)
-        try:
-            self._ask(
-                lambda: self._client.register_system_shared_memory(
-                    region.name, region.name, size_bytes, client_timeout=_STATE_SECONDS
-                )
-            )
-        except (InferenceUnavailable, InferenceTimeout):
-            raise
-        except InferenceError as error:
-            # A server that cannot open our memory (a container, another user) never will.
-            self._shared.clear()
-            _log.warning("shared_memory_refused", error=str(error))
-            return None
-        regions.callback(self._unregister, region.name)
-        return region
-
-    def _unregister(self, name: str) -> None:
-        """Have the server let go of a region, now or, if it still uses it, later."""
-        try:
-            self._client.unregister_system_shared_memory(name, client_timeout=_STATE_SECONDS)
-        except (InferenceServerException, ValueError) as error:
-            # After our deadline the model may still be writing: Triton refuses until it is done.
-            # A server that is gone holds nothing.
-            if "in use" in str(error):
-                with self._held_lock:
-                    self._held.add(name)
-            else:
-                _log.info("shared_memory_not_unregistered", error=_one_line(str(error)))
-
-    def _unregister_held(self) -> None:
-        with self._held_lock:
-            names, self._held = self._held, set()
-        for name in names:
-            self._unregister(name)
-
-    def _sweep(self) -> None:
-        """Take back what killed processes of this node left, here and in the server."""
-        if not self._shared.is_set():
-            return
-        for path in abandoned_regions():
-            self._unregister(f"/{path.name}")
-            path.unlink(missing_ok=True)
-            _log.info("shared_memory_swept", region=path.name)
-        known = self._ask(
-            lambda: self._client.get_system_shared_memory_status(client_timeout=_STATE_SECONDS)
-        )
-        for name in known.regions:
-            # A file that is gone was released by its owner while the server still used it.
-            if name.startswith(f"/{PREFIX}") and not (FOLDER / name.lstrip("/")).exists():
-                self._unregister(name)
-
     def _ask(
         self, call: Callable[[], _Answer], *, timeout_sentence: str = "no answer in time"
     ) -> _Answer:
-        try:
-            return call()
-        except InferenceServerException as error:
-            raise self._translate(error, timeout_sentence=timeout_sentence) from error
-        except ValueError as error:
-            if "closed channel" in str(error):
-                raise InferenceUnavailable("the connection was closed here") from error
-            if "exceeds maximum protobuf size" in str(error):
-                raise InferenceRejected("the tensors are larger than a message may be") from error
-            raise
-
-    def _translate(
-        self, error: InferenceServerException, *, timeout_sentence: str = "no answer in time"
-    ) -> InferenceError:
-        """Name the failure by its gRPC status, and by its text where the status is too coarse."""
-        status = _status(error)
-        text = _one_line(error.message())
-        kind = _ERRORS.get(status, InferenceRejected)
-        kind = next((named for part, named in _BY_TEXT if part in text), kind)
-        if kind is InferenceTimeout:
-            return kind(f"inference server at {self.address}: {timeout_sentence}")
-        return kind(f"inference server at {self.address}: {status}: {text}")
+        return ask(call, address=self.address, timeout_sentence=timeout_sentence)
 
 
 def _check_answer(model: str, name: str, spec: OutputSpec, found: Any) -> None:
@@ -449,15 +336,6 @@ def _tensor(found: Any, *, optional: bool = False) -> Tensor:
         shape=tuple(int(length) for length in found.shape),
         optional=optional,
     )
-
-
-def _status(error: InferenceServerException) -> str:
-    return str(error.status() or "UNKNOWN").removeprefix("StatusCode.")
-
-
-def _one_line(text: str | None) -> str:
-    """Shorten a server's text: a model's traceback is for the server's log, not for the error."""
-    return " ".join((text or "no reason given").split()).partition(" At: /")[0][:500]
 
 
 def _is_loopback(address: str) -> bool:

@@ -246,8 +246,9 @@ class EmbeddedTriton:
             if self._up.is_set() and time.monotonic() < next_question:
                 continue
             next_question = time.monotonic() + _ASK_SECONDS
-            # Triton goes on calling such a model ready, and lets its callers wait.
-            if has_dead_child(process.pid):
+            # Triton goes on calling such a model ready, and lets its callers wait.  While models
+            # load it runs processes that only ask for a configuration and end.
+            if self._up.is_set() and has_dead_child(process.pid):
                 return "lost the process of a model"
             failed = self._look(client)
             if failed and not self._settled.is_set():

@@ -9,17 +9,16 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from pynetdicom import AE, _config, evt
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom import AE, evt
 
 from dicomnode.errors import ConfigError
 from dicomnode.log import get_logger
 from dicomnode.receive.acceptance import supported_contexts
+from dicomnode.receive.listener import Listener
 from dicomnode.spool.durable import make_folder_durably, write_durably
 from dicomnode.spool.part10 import encode_header
-from dicomnode.standard.sop_classes import VERIFICATION
 from dicomnode.standard.status import StoreStatus
 from dicomnode.standard.uids import (
     IMPLEMENTATION_CLASS_UID,
@@ -27,8 +26,8 @@ from dicomnode.standard.uids import (
     is_valid_uid,
 )
 
-# The library's own handlers format every message for its debug log, data set included.
-_config.LOG_HANDLER_LEVEL = "none"
+_MAX_CONNECTIONS: Final = 64
+_POLL_SECONDS: Final = 0.2
 
 _log = get_logger(__name__)
 
@@ -57,7 +56,7 @@ class Archive:
         self._port = port
         self._paths: list[Path] = []
         self._changed = threading.Condition()
-        self._server: ThreadedAssociationServer | None = None
+        self._server: Listener | None = None
 
     @property
     def port(self) -> int:
@@ -86,18 +85,24 @@ class Archive:
         ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         try:
-            self._server = ae.start_server(
+            self._server = Listener(
+                ae,
                 (self._host, self._port),
-                block=False,
-                contexts=supported_contexts([VERIFICATION]),
-                evt_handlers=[
+                handlers=[
                     (evt.EVT_REQUESTED, _offer_what_is_asked),
                     (evt.EVT_C_STORE, self._on_store),
                 ],
+                max_connections=_MAX_CONNECTIONS,
             )
         except OSError as error:
             message = f"the archive cannot listen on {self._host} port {self._port}: {error}"
             raise ConfigError((message,)) from error
+        threading.Thread(
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": _POLL_SECONDS},
+            name="archive-accept",
+            daemon=True,
+        ).start()
 
     def stop(self) -> None:
         """Abort what is open and close the port."""

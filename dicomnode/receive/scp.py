@@ -14,10 +14,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.presentation import build_context
-from pynetdicom.transport import ThreadedAssociationServer
 
 from dicomnode.config import ReceiveConfig
 from dicomnode.errors import ConfigError
@@ -25,18 +23,15 @@ from dicomnode.log import get_logger
 from dicomnode.metrics import ASSOCIATIONS
 from dicomnode.receive.acceptance import supported_contexts
 from dicomnode.receive.admission import NO_REASON, Admission, Admitted, Rejected
+from dicomnode.receive.listener import Listener
 from dicomnode.receive.sink import InstanceSink
 from dicomnode.receive.store import Caller, StoreHandler, StoreRequest
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
-from dicomnode.standard.sop_classes import VERIFICATION
 from dicomnode.standard.status import StoreStatus
 from dicomnode.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 __all__ = ("InstanceSink", "StorageSCP")
-
-# The library's own handlers format every message for its debug log, data set included.
-_config.LOG_HANDLER_LEVEL = "none"
 
 _POLL_SECONDS: Final = 0.2
 _ABORT_SECONDS: Final = 5.0
@@ -79,7 +74,7 @@ class StorageSCP:
         self._open: dict[Association, Caller] = {}
         self._changed = threading.Condition()
         self._is_draining = False
-        self._server: _Server | None = None
+        self._server: Listener | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -119,27 +114,22 @@ class StorageSCP:
         # Admission has the limit; the library counts ended threads too and must not interfere.
         ae.maximum_associations = config.max_associations + 2 * _SPARE_CONNECTIONS
         try:
-            server = _Server(
+            server = Listener(
                 ae,
                 (config.host, config.port),
-                ae.ae_title,
-                [build_context(VERIFICATION)],
-                evt_handlers=[
+                handlers=[
                     (evt.EVT_REQUESTED, self._on_requested),
                     (evt.EVT_RELEASED, self._on_ended),
                     (evt.EVT_ABORTED, self._on_ended),
-                    (evt.EVT_DATA_RECV, _acknowledge_at_once),
                     (evt.EVT_C_STORE, self._on_store),
                 ],
-                scp=self,
                 max_connections=config.max_associations + _SPARE_CONNECTIONS,
+                on_poll=self._sweep,
             )
         except OSError as error:
             where = f"{config.host} port {config.port}"
             fault = f"receive.port: cannot listen on {where}: {error.strerror or error}"
             raise ConfigError((fault,)) from error
-        # The library's shutdown takes its server off this list.
-        ae._servers.append(server)  # noqa: SLF001 - only its own start_server would do it
         self._server = server
         self._thread = threading.Thread(
             target=server.serve_forever,
@@ -188,14 +178,14 @@ class StorageSCP:
     def _wait_until_none_open(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while True:
-            self.sweep()
+            self._sweep()
             with self._changed:
                 left = deadline - time.monotonic()
                 if not self._open or left <= 0:
                     return not self._open
                 self._changed.wait(min(left, _POLL_SECONDS))
 
-    def sweep(self) -> None:
+    def _sweep(self) -> None:
         """Tell the end of associations whose threads died without an event of the library."""
         with self._changed:
             dead = [assoc for assoc in self._open if not assoc.is_alive()]
@@ -270,7 +260,7 @@ class StorageSCP:
 
     def _on_ended(self, event: evt.Event) -> None:
         # An abort of ours is told from the aborting thread, while the association's own may still
-        # be storing: its end is then found by `sweep`, so that it comes after its last instance.
+        # be storing: its end is then found by `_sweep`, so that it comes after its last instance.
         if threading.current_thread() is event.assoc:
             released = event.event is evt.EVT_RELEASED
             self._end(event.assoc, "released" if released else "aborted")
@@ -306,47 +296,6 @@ class StorageSCP:
             ),
             caller,
         )
-
-
-class _Server(ThreadedAssociationServer):
-    """The library's listener with a bound on connections, and with sockets set up for many PDUs."""
-
-    request_queue_size = 128
-
-    def __init__(self, *args: Any, scp: StorageSCP, max_connections: int, **named: Any) -> None:
-        self._scp = scp
-        self._max_connections = max_connections
-        super().__init__(*args, **named)
-
-    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
-        connection, address = super().get_request()
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Without it a peer that stops within a PDU would hold two threads for ever.
-        connection.settimeout(self.ae.network_timeout)
-        return connection, address
-
-    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - its shape
-        """Close at once what would be one thread too many, before anything is read from it."""
-        if len(self.active_associations) < self._max_connections:
-            return True
-        ASSOCIATIONS.labels("rejected").inc()
-        _log.warning("connection_closed", host=client_address[0], limit=self._max_connections)
-        return False
-
-    def service_actions(self) -> None:
-        super().service_actions()
-        self._scp.sweep()
-
-
-def _acknowledge_at_once(event: evt.Event) -> None:
-    """Turn delayed ACKs off again: the kernel turns them on by itself after a while.
-
-    A sender with Nagle's algorithm, DCMTK among them, would wait for each up to 40 ms.
-    """
-    connection = event.assoc.dul.socket.socket if event.assoc.dul.socket else None
-    if connection is not None and hasattr(socket, "TCP_QUICKACK"):
-        with contextlib.suppress(OSError):  # closed meanwhile: the library will see it itself
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _disconnect(assoc: Association) -> None:

@@ -259,7 +259,7 @@ def _fits(text: str, encodings: Iterable[str]) -> bool:
 
 
 def _is_decodable(header: Dataset) -> bool:
-    """Whether all texts can be decoded.  The header keeps its bytes: nothing is decoded in place."""
+    """Whether all texts can be decoded; the header keeps its bytes, nothing changes in place."""
     for keyword in (*_TYPE_2, *_OPTIONAL):
         if keyword not in header:
             continue

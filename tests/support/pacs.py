@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import write_file_meta_info
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
+from pynetdicom.transport import ThreadedAssociationServer
 
 from dicomnode.standard.ae import AEAddress
 
@@ -80,14 +83,16 @@ class FlakyPacs:
     def start(self, port: int = 0) -> None:
         """Listen; `port` brings it back to where it was before `stop`."""
         self._release.clear()
-        self._server = self._ae.start_server(
+        self._server = self._ae.make_server(
             ("127.0.0.1", port),
-            block=False,
             evt_handlers=[
                 (evt.EVT_REQUESTED, self._requested),
                 (evt.EVT_C_STORE, self._stored),
             ],
+            server_class=_Server,
         )
+        self._ae._servers.append(self._server)
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
         """Drop everything, stalled peers too."""
@@ -195,6 +200,20 @@ class FlakyPacs:
             )
             self._changed.notify_all()
         return status
+
+
+class _Server(ThreadedAssociationServer):
+    def get_request(self):
+        accepted, address = super().get_request()
+        return _Connection(fileno=accepted.detach()), address
+
+
+class _Connection(socket.socket):
+    """pynetdicom leaves a socket open that the peer has shut down first; pytest finds it."""
+
+    def shutdown(self, how: int) -> None:
+        with contextlib.suppress(OSError):
+            super().shutdown(how)
 
 
 def _part10(meta: Dataset, data_set: bytes) -> bytes:

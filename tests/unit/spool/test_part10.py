@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
+from pydicom.filewriter import write_dataset, write_file_meta_info
 
 from dicomnode.errors import InstanceUnreadable
 from dicomnode.spool.part10 import (
@@ -162,6 +162,30 @@ def test_the_file_is_read_by_pydicom_and_says_where_it_came_from(tmp_path):
     assert ds.file_meta.SourceApplicationEntityTitle == "CT1"
     assert ds.file_meta.FileMetaInformationGroupLength == len(header) - 132 - 12
     assert ds.InstanceNumber == 3
+
+
+@pytest.mark.parametrize("uid", ["1.2.3", "1.2.34", "1.2." + "3" * 60])
+@pytest.mark.parametrize("title", ["A", "CT", "SIXTEEN-LETTERS!"])
+def test_our_header_is_the_one_that_pydicom_writes(uid, title):
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = IDENTITY.sop_class_uid
+    meta.MediaStorageSOPInstanceUID = uid
+    meta.TransferSyntaxUID = DEFLATED
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    meta.SourceApplicationEntityTitle = title
+    buffer = DicomBytesIO()
+    write_file_meta_info(buffer, meta)
+
+    header = encode_header(
+        sop_class_uid=IDENTITY.sop_class_uid,
+        sop_instance_uid=uid,
+        transfer_syntax_uid=DEFLATED,
+        source_ae_title=title,
+    )
+
+    assert header == bytes(128) + b"DICM" + buffer.getvalue()
 
 
 def test_header_and_data_set_are_told_apart(tmp_path):

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 # Air around the patient reads -1000 HU, give or take calibration and scatter; a slice of lung that
 # a small field of view cuts reads -900 to -700.
-_OUTSIDE_AIR_BELOW_HU = -940
+_OUTSIDE_AIR_BELOW_HU = -950
+_AIRY_EDGE = 0.2
 _TISSUE_ABOVE_HU = -250
 _GAS_BELOW_HU = -950
 
@@ -16,8 +17,9 @@ _GAS_BELOW_HU = -950
 def outside_air(coarse: Coarse) -> Mask:
     """Find everything that surrounds the body: air, clothes, mattress and padding.
 
-    The flood starts from air at the edge of the image or of the reconstructed circle.  Where the
-    field of view cuts the body no air lies at the edge, and lungs that are cut stay inside.
+    In each slice, what is open to the edge of the image, or of the reconstructed circle, is
+    outside if air lies along much of that edge.  Where the field of view cuts the body, lung lies
+    there instead, and stays inside.
     """
     open_space = (coarse.hu < _TISSUE_ABOVE_HU) & ~coarse.padding
     planes = label_planes(open_space)
@@ -27,11 +29,13 @@ def outside_air(coarse: Coarse) -> Mask:
     edge[:, :-1] |= coarse.padding[:, 1:]
     edge[:, :, 1:] |= coarse.padding[:, :, :-1]
     edge[:, :, :-1] |= coarse.padding[:, :, 1:]
-    seeds = planes[edge & open_space & (coarse.hu < _OUTSIDE_AIR_BELOW_HU)]
-    reached = np.zeros(int(planes.max()) + 1, np.bool_)
-    reached[seeds] = True
-    reached[0] = False
-    return reached[planes] | coarse.padding
+    edge &= open_space
+    size = int(planes.max()) + 1
+    along = np.bincount(planes[edge], minlength=size)
+    airy = np.bincount(planes[edge & (coarse.hu < _OUTSIDE_AIR_BELOW_HU)], minlength=size)
+    outside = airy > _AIRY_EDGE * along
+    outside[0] = False
+    return outside[planes] | coarse.padding
 
 
 def body_tissue(coarse: Coarse) -> Mask:

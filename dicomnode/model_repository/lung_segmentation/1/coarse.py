@@ -92,7 +92,8 @@ def reduce(hu: NDArray[np.int16], spacing_mm: Sequence[float]) -> Coarse:
     k_mm, j_mm, i_mm = (float(each) for each in spacing_mm)
     return Coarse(
         hu=mean,
-        padding=padding | _constant_corners(mean),
+        # Blocks at the rim are part padding, part image: no use for either.
+        padding=dilate(padding | _constant_corners(mean), (0, 1, 1)),
         spacing_mm=(k_mm * fk, j_mm * fj, i_mm * fi),
         factors=(fk, fj, fi),
     )
@@ -102,7 +103,7 @@ def _constant_corners(mean: NDArray[np.int16]) -> Mask:
     """Padding that hides as air: the lowest value, on all slices, outside the inscribed circle."""
     rows, columns = mean.shape[1:]
     j, i = np.ogrid[:rows, :columns]
-    outside = np.hypot((j + 0.5) * 2 / rows - 1, (i + 0.5) * 2 / columns - 1) > 0.98
+    outside = np.hypot((j + 0.5) * 2 / rows - 1, (i + 0.5) * 2 / columns - 1) > 0.95
     constant = (mean == mean.min()).all(axis=0)
     return np.broadcast_to(outside & constant, mean.shape)
 
@@ -158,14 +159,14 @@ def label_planes(mask: Mask) -> NDArray[np.uint32]:
     # Slices laid out one below the other, an empty row between them, are one plane to label.
     sheet = np.zeros((slices, rows + 1, columns), np.uint8)
     sheet[:, :rows] = mask
-    components = SimpleITK.ConnectedComponent(SimpleITK.GetImageFromArray(sheet.reshape(-1, columns)))
+    components = SimpleITK.ConnectedComponent(
+        SimpleITK.GetImageFromArray(sheet.reshape(-1, columns))
+    )
     found = SimpleITK.GetArrayFromImage(components).reshape(slices, rows + 1, columns)
     return found[:, :rows].astype(np.uint32, copy=False)
 
 
-def boxes(
-    numbers: NDArray[np.uint32], margin: tuple[int, int, int]
-) -> list[tuple[int, Box]]:
+def boxes(numbers: NDArray[np.uint32], margin: tuple[int, int, int]) -> list[tuple[int, Box]]:
     """Bounding boxes, with a margin, of all components but the background."""
     k, j, i = np.nonzero(numbers)
     number = numbers[k, j, i]

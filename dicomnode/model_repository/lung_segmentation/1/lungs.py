@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from airspaces import airways, body_tissue, lone_gas, outside_air
-from coarse import Coarse, Mask, bounding_box, boxes, close, dilate, erode, grow, label, reduce
+from coarse import Box, Coarse, Mask, bounding_box, boxes, close, dilate, erode, grow, label, reduce
 from numpy.typing import NDArray
 from refine import draw_edge
 
@@ -71,9 +71,7 @@ def find_lungs(coarse: Coarse) -> tuple[NDArray[np.uint8], Mask]:
     return found, airway
 
 
-def _close_vessels(
-    coarse: Coarse, sides: NDArray[np.uint8], airway: Mask
-) -> NDArray[np.uint8]:
+def _close_vessels(coarse: Coarse, sides: NDArray[np.uint8], airway: Mask) -> NDArray[np.uint8]:
     """Close each lung over vessels and small dense spots, never into the other or an airway."""
     closed = sides.copy()
     for side in (LEFT, RIGHT):
@@ -93,7 +91,7 @@ def _lung_like(coarse: Coarse, air: Mask, tissue: Mask) -> Mask:
     near_gas = dilate(air & (coarse.hu < -950), (2 * k, 2 * j, 2 * i))
     body_area = np.maximum((tissue | air).sum((1, 2)), 1)
     anchors, others = [], []
-    for number, box in boxes(parts, coarse.radius(8.0)):
+    for number, box in boxes(parts, (0, *coarse.radius(8.0)[1:])):
         part = parts[box] == number
         core_ml = float(part.sum()) * coarse.voxel_ml
         if core_ml < _MIN_PART_ML:
@@ -102,10 +100,8 @@ def _lung_like(coarse: Coarse, air: Mask, tissue: Mask) -> Mask:
         likely = (values > _LUNG_HU[0]) & (values < _LUNG_HU[1])
         # The rim of any gas bubble reads like lung; lung reads so away from gas as well.
         away = float(np.mean(likely & ~near_gas[box][part]))
-        shell = dilate(part, (0, 4 * j, 4 * i)) & ~dilate(part, (0, 3 * j, 3 * i))
-        enclosed = float(tissue[box][shell].mean()) if shell.any() else 0.0
-        bony = float((coarse.hu[box][shell] > _BONE_HU).mean()) if shell.any() else 0.0
-        if enclosed < 0.5 or bony > 0.5:
+        enclosed, bony = _surroundings(coarse, part, box, tissue)
+        if enclosed < 0.5 or bony > 0.45:
             continue
         share = float((part.sum((1, 2)) / body_area[box[0]]).max())
         levels = np.flatnonzero(part.any((1, 2))) + box[0].start
@@ -125,6 +121,21 @@ def _lung_like(coarse: Coarse, air: Mask, tissue: Mask) -> Mask:
         others = [each for each in others if close_by[parts == each].any()]
         kept |= np.isin(parts, others)
     return dilate(kept, (k, j, i)) & air
+
+
+def _surroundings(coarse: Coarse, part: Mask, box: Box, tissue: Mask) -> tuple[float, float]:
+    """Shares of tissue and of bone in a layer around a part, 6 to 8 mm from it, slice by slice.
+
+    What lies beyond the edge of the image is no tissue.
+    """
+    _, j, i = coarse.radius(2.0)
+    edge = ((0, 0), (4 * j, 4 * j), (4 * i, 4 * i))
+    inner = dilate(np.pad(part, edge), (0, 3 * j, 3 * i))
+    layer = dilate(inner, (0, j, i)) & ~inner
+    count = max(int(layer.sum()), 1)
+    in_tissue = np.pad(tissue[box], edge)[layer].sum()
+    in_bone = (np.pad(coarse.hu[box], edge)[layer] > _BONE_HU).sum()
+    return float(in_tissue) / count, float(in_bone) / count
 
 
 def _tell_apart(coarse: Coarse, lung: Mask, tissue: Mask) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ import triton_python_backend_utils as pb
 # Triton loads this file by path; the modules beside it are found like any other from here on.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lungs import segment_lungs  # noqa: E402 - only importable after the line above
+from lungs import segment_lungs
 
 
 class TritonPythonModel:

@@ -1,4 +1,4 @@
-"""Opacity burden: how much of the lungs is denser than aerated lung.  A formula, no learned weights.
+"""Opacity burden: how much of the lungs is denser than aerated lung.  A formula, nothing learned.
 
 Within the lungs the density is averaged over about 2 mm.  What then reads `OPACITY_HU` and is
 thicker than a vessel (an opening with a ball of `VESSEL_RADIUS_MM`) counts as opacity, up to
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK
 from numpy.typing import NDArray
 
 LEFT, RIGHT = 1, 2
@@ -148,8 +148,8 @@ def _average(
 def _drop_vessels(dense: NDArray[np.uint8], spacing_mm: Sequence[float]) -> NDArray[np.bool_]:
     """Keep what is thicker than a vessel: an opening, then one step back to the rounded edges."""
     radius = [int(VESSEL_RADIUS_MM / mm + 0.5) for mm in spacing_mm[::-1]]
-    image = sitk.GetImageFromArray(dense)
-    opened = sitk.BinaryMorphologicalOpening(image, radius, sitk.sitkBall)
-    restored = sitk.BinaryDilate(opened, [min(each, 1) for each in radius], sitk.sitkBall)
-    kept: NDArray[np.bool_] = (sitk.GetArrayViewFromImage(restored) != 0) & (dense != 0)
+    image = SimpleITK.GetImageFromArray(dense)
+    opened = SimpleITK.BinaryMorphologicalOpening(image, radius, SimpleITK.sitkBall)
+    restored = SimpleITK.BinaryDilate(opened, [min(each, 1) for each in radius], SimpleITK.sitkBall)
+    kept: NDArray[np.bool_] = (SimpleITK.GetArrayViewFromImage(restored) != 0) & (dense != 0)
     return kept

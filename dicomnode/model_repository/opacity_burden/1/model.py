@@ -11,7 +11,7 @@ import triton_python_backend_utils as pb
 # Triton loads this file by path; the module beside it is found like any other from here on.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from burden import opacity_burden  # noqa: E402 - only importable after the line above
+from burden import opacity_burden
 
 
 class TritonPythonModel:
