@@ -86,6 +86,11 @@ class ReceiveConfig(_Section):
     max_pdu_bytes: int = Field(
         131_072, ge=4096, le=1_048_576, description="Largest P-DATA PDU accepted (PS3.8 D.1)."
     )
+    data_path: Literal["fast", "pynetdicom"] = Field(
+        "fast",
+        description="fast: C-STORE data goes straight from the socket into the spool; pynetdicom: "
+        "the library's own way, the slower reference.",
+    )
     acse_timeout_seconds: Seconds = Field(30.0, description="For negotiation and release.")
     dimse_timeout_seconds: Seconds = Field(60.0, description="For the rest of a message.")
     network_timeout_seconds: Seconds = Field(60.0, description="An idle association is aborted.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import build_context
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from dicomnode.log import get_logger
 from dicomnode.metrics import ASSOCIATIONS
@@ -35,6 +35,8 @@ class Listener(ThreadedAssociationServer):
         contexts: only Verification is supported without.
     max_connections : int
         Further connections are closed before anything is read from them.
+    request_handler : type, optional
+        Makes the associations; the library's by default.
     on_poll : callable
         Called every so often by the thread that accepts.
 
@@ -53,6 +55,7 @@ class Listener(ThreadedAssociationServer):
         *,
         handlers: Sequence[Any],
         max_connections: int,
+        request_handler: type[RequestHandler] | None = None,
         on_poll: Callable[[], None] = lambda: None,
     ) -> None:
         self._max_connections = max_connections
@@ -63,6 +66,7 @@ class Listener(ThreadedAssociationServer):
             ae.ae_title,
             [build_context(VERIFICATION)],
             evt_handlers=[*handlers, (evt.EVT_DATA_RECV, _acknowledge_at_once)],
+            request_handler=request_handler,
         )
         # The library's shutdown takes its server off this list.
         ae._servers.append(self)  # noqa: SLF001 - only its own start_server would do it

@@ -18,14 +18,15 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from dicomnode.config import ReceiveConfig
-from dicomnode.errors import ConfigError
+from dicomnode.errors import ConfigError, ReceiveError
 from dicomnode.log import get_logger
 from dicomnode.metrics import ASSOCIATIONS
 from dicomnode.receive.acceptance import supported_contexts
 from dicomnode.receive.admission import NO_REASON, Admission, Admitted, Rejected
 from dicomnode.receive.listener import Listener
+from dicomnode.receive.reactor import request_handler
 from dicomnode.receive.sink import InstanceSink
-from dicomnode.receive.store import Caller, StoreHandler, StoreRequest
+from dicomnode.receive.store import Caller, Reception, StoreCommand, StoreHandler, StoreRequest
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.standard.status import StoreStatus
@@ -124,6 +125,9 @@ class StorageSCP:
                     (evt.EVT_C_STORE, self._on_store),
                 ],
                 max_connections=config.max_associations + _SPARE_CONNECTIONS,
+                request_handler=(
+                    request_handler(self._begin_store) if config.data_path == "fast" else None
+                ),
                 on_poll=self._sweep,
             )
         except OSError as error:
@@ -277,6 +281,14 @@ class StorageSCP:
             self._sink.association_ended(caller.association_id, pipeline=caller.pipeline, how=how)
         except Exception:  # noqa: BLE001 - the accepting thread goes on whatever the sink does
             _log.exception("association_end_not_recorded", association_id=caller.association_id)
+
+    def _begin_store(self, assoc: Association, command: StoreCommand) -> Reception:
+        with self._changed:
+            caller = self._open.get(assoc)
+        if caller is None:
+            # It was given up meanwhile; the library's thread catches this and aborts.
+            raise ReceiveError("a C-STORE on an association that is not open")
+        return self._handler.begin(command, caller)
 
     def _on_store(self, event: evt.Event) -> int:
         with self._changed:

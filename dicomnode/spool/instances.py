@@ -16,17 +16,15 @@ from typing import Final
 from dicomnode.errors import InstanceUnreadable, SpoolFull, StateError
 from dicomnode.log import get_logger
 from dicomnode.model.instance import InstanceRef
-from dicomnode.spool.durable import (
-    make_folder_durably,
-    remove_leftovers,
-    sync_folder,
-    write_durably,
-)
-from dicomnode.spool.part10 import encode_header, read_file_meta, read_stored
+from dicomnode.spool.durable import make_folder_durably, remove_leftovers, sync_folder
+from dicomnode.spool.folders import OpenFolders
+from dicomnode.spool.incoming import Incoming
+from dicomnode.spool.part10 import Identity, encode_header, read_file_meta, read_stored
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.standard.uids import is_valid_uid
 
 _FOLDER: Final = "instances"
+_INCOMING: Final = "incoming"
 _DIGEST_IN_NAME: Final = 16
 
 _log = get_logger(__name__)
@@ -54,8 +52,11 @@ class InstanceStore:
     def __init__(self, root: Path, *, reserve_bytes: int) -> None:
         self._root = root.resolve()
         self._folder = self._root / _FOLDER
+        self._incoming = self._root / _INCOMING
         self._reserve_bytes = reserve_bytes
+        self._folders = OpenFolders()
         make_folder_durably(self._folder)
+        make_folder_durably(self._incoming)
 
     def free_bytes(self) -> int:
         """Return the space that may still be filled; below zero when the reserve is touched.
@@ -119,39 +120,114 @@ class InstanceStore:
         ):
             if not is_valid_uid(uid):
                 raise InstanceUnreadable(f"the {name} is none (PS3.5 9.1)")
-        digest = hashlib.sha256(data_set).hexdigest()
-        name = f"{sop_instance_uid}.{digest[:_DIGEST_IN_NAME]}.dcm"
-        key = f"{_FOLDER}/{pipeline}/{series_instance_uid}/{name}"
-        path = self.path(key)
+        incoming = self.open(
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            calling_ae_title=calling_ae_title,
+        )
+        incoming.write(data_set)
+        identity = Identity(
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            study_instance_uid=study_instance_uid,
+            series_instance_uid=series_instance_uid,
+        )
+        return self.keep(
+            incoming, identity, pipeline=pipeline, transfer_syntax_uid=transfer_syntax_uid
+        )
+
+    def open(
+        self,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        calling_ae_title: str,
+    ) -> Incoming:
+        """Begin to store an instance whose data set is still on its way.
+
+        Parameters
+        ----------
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae_title : str
+            As in `store`; the UIDs are those of the command.  If one is none, what is written can
+            be looked at and never be kept.
+
+        Returns
+        -------
+        Incoming
+            To be written to, and then given to `keep` or discarded.
+
+        Raises
+        ------
+        SpoolFull
+            If the file system refuses.
+        """
+        header = b""
+        if is_valid_uid(sop_class_uid) and is_valid_uid(sop_instance_uid):
+            header = encode_header(
+                sop_class_uid=sop_class_uid,
+                sop_instance_uid=sop_instance_uid,
+                transfer_syntax_uid=transfer_syntax_uid,
+                source_ae_title=calling_ae_title,
+            )
+        return Incoming(
+            self._incoming,
+            header=header,
+            transfer_syntax_uid=transfer_syntax_uid,
+            free_bytes=self.free_bytes,
+        )
+
+    def keep(
+        self, incoming: Incoming, identity: Identity, *, pipeline: str, transfer_syntax_uid: str
+    ) -> InstanceRef:
+        """Give what has come in its place; on return it is durable.
+
+        Parameters
+        ----------
+        incoming : Incoming
+            Opened with the SOP Class and Instance UID of `identity`; it is used up in any case.
+        identity : Identity
+            All four UIDs checked (PS3.5 9.1): they become a path.
+        pipeline, transfer_syntax_uid : str
+            As in `store`.
+
+        Returns
+        -------
+        InstanceRef
+            The same content gives the same key and is not written again.
+
+        Raises
+        ------
+        SpoolFull
+            If the reserve would be touched, or the file system refuses.
+        """
+        digest, size_bytes = incoming.sha256, incoming.size_bytes
+        name = f"{identity.sop_instance_uid}.{digest[:_DIGEST_IN_NAME]}.dcm"
+        key = f"{_FOLDER}/{pipeline}/{identity.series_instance_uid}/{name}"
+        path = self._root / key
         try:
-            kept = _stored_syntax(path, len(data_set))
+            if incoming.failure is not None:
+                raise incoming.failure
+            kept = _stored_syntax(path, size_bytes) if path.exists() else None
             if kept is None:
-                if self.free_bytes() < len(data_set):
-                    raise SpoolFull(
-                        f"storing {len(data_set)} bytes would touch the reserve of "
-                        f"{self._reserve_bytes} free bytes"
-                    )
-                header = encode_header(
-                    sop_class_uid=sop_class_uid,
-                    sop_instance_uid=sop_instance_uid,
-                    transfer_syntax_uid=transfer_syntax_uid,
-                    source_ae_title=calling_ae_title,
-                )
-                write_durably(path, (header, data_set))
+                incoming.settle(path, self._folders)
             else:
                 # Whoever wrote it may have died between renaming it and syncing the folder.
                 make_folder_durably(path.parent)
                 sync_folder(path.parent)
         except OSError as error:
             raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
+        finally:
+            incoming.discard()
         return InstanceRef(
-            sop_class_uid=sop_class_uid,
-            sop_instance_uid=sop_instance_uid,
-            study_instance_uid=study_instance_uid,
-            series_instance_uid=series_instance_uid,
+            sop_class_uid=identity.sop_class_uid,
+            sop_instance_uid=identity.sop_instance_uid,
+            study_instance_uid=identity.study_instance_uid,
+            series_instance_uid=identity.series_instance_uid,
             transfer_syntax_uid=kept or transfer_syntax_uid,
             sha256=digest,
-            size_bytes=len(data_set),
+            size_bytes=size_bytes,
             key=key,
         )
 
@@ -185,7 +261,7 @@ class InstanceStore:
         InstanceRef
             In the order of keys.
         """
-        removed = remove_leftovers(self._folder)
+        removed = remove_leftovers(self._folder) + remove_leftovers(self._incoming)
         if removed:
             _log.info("leftovers_removed", count=removed)
         quarantine = Quarantine(self._root)

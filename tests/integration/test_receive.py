@@ -121,8 +121,14 @@ class Node:
         return ae.associate("127.0.0.1", self.port, ae_title="COVIDCT")
 
 
+@pytest.fixture(params=["fast", "pynetdicom"])
+def data_path(request):
+    """Every test that starts a node holds for both ways from the socket to the spool."""
+    return request.param
+
+
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, data_path):
     nodes = []
 
     def start_node(*, reserve_bytes: int = 0, sink: Sink | None = None, **config: Any) -> Node:
@@ -130,7 +136,7 @@ def start(tmp_path):
         quarantine = Quarantine(tmp_path / "spool")
         sink = sink or Sink()
         scp = StorageSCP(
-            ReceiveConfig(port=0, **config),
+            ReceiveConfig(port=0, data_path=data_path, **config),
             pipelines=PIPELINES,
             store=store,
             quarantine=quarantine,
@@ -463,7 +469,7 @@ def test_after_the_deadline_of_a_drain_what_is_open_is_aborted(start):
 def test_a_peer_that_stops_within_a_pdu_is_given_up_and_hinders_nobody(start):
     node = start(network_timeout_seconds=1.0)
     with raw_association(node.port) as silent:
-        silent.sendall(struct.pack(">BBL", 0x04, 0, 1000) + b"\x00" * 10)
+        silent.sendall(struct.pack(">BBLLBB", 0x04, 0, 1000, 996, 1, 0x01) + b"\x00" * 4)
         node.sink.wait_for("opened")
 
         assert node.echoscu().returncode == 0
@@ -476,7 +482,7 @@ def test_a_peer_that_stops_within_a_pdu_is_given_up_and_hinders_nobody(start):
 def test_stopping_does_not_wait_for_a_peer_that_stopped_within_a_pdu(start):
     node = start(network_timeout_seconds=600.0)
     with raw_association(node.port) as silent:
-        silent.sendall(struct.pack(">BBL", 0x04, 0, 1000) + b"\x00" * 10)
+        silent.sendall(struct.pack(">BBLLBB", 0x04, 0, 1000, 996, 1, 0x01) + b"\x00" * 4)
         node.sink.wait_for("opened")
 
         node.scp.stop(0.1)
