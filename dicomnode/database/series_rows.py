@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from dicomnode.database.connect import Transaction
 from dicomnode.database.tables import instance, series
-from dicomnode.database.upsert import insert_if_absent
+from dicomnode.database.upsert import insert_if_absent, insert_many_if_absent
 from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision, content_digest
 
@@ -97,6 +98,94 @@ def record_instance(
         .values(state="open", instance_count=series.c.instance_count + 1, last_received_at=at)
     )
     return Recorded(is_new=True, sha256=ref.sha256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """An instance to be recorded: for which pipeline, from whom, when."""
+
+    pipeline: str
+    ref: InstanceRef
+    calling_ae_title: str
+    at: datetime
+
+
+def record_instances(
+    transaction: Transaction, arrived: Sequence[Arrived]
+) -> tuple[Recorded, ...]:
+    """Do as `record_instance` for each in turn, with a few statements for all of them.
+
+    Returns
+    -------
+    tuple of Recorded
+        In the order of `arrived`.
+    """
+    firsts: dict[tuple[str, str], Arrived] = {}
+    for each in arrived:
+        firsts.setdefault((each.pipeline, each.ref.sop_instance_uid), each)
+    new = insert_many_if_absent(
+        transaction,
+        instance,
+        [
+            {
+                "pipeline": each.pipeline,
+                "sop_instance_uid": each.ref.sop_instance_uid,
+                "series_instance_uid": each.ref.series_instance_uid,
+                "study_instance_uid": each.ref.study_instance_uid,
+                "sop_class_uid": each.ref.sop_class_uid,
+                "transfer_syntax_uid": each.ref.transfer_syntax_uid,
+                "sha256": each.ref.sha256,
+                "size_bytes": each.ref.size_bytes,
+                "key": each.ref.key,
+                "received_at": each.at,
+            }
+            for each in firsts.values()
+        ],
+    )
+    _count_in(transaction, [firsts[key] for key in firsts if key in new])
+    kept = {key: firsts[key].ref.sha256 for key in new}
+    for pipeline, sop_instance_uid in firsts.keys() - new:
+        where = (instance.c.pipeline == pipeline) & (
+            instance.c.sop_instance_uid == sop_instance_uid
+        )
+        kept[pipeline, sop_instance_uid] = transaction.execute(
+            sa.select(instance.c.sha256).where(where)
+        ).scalar_one()
+    return tuple(
+        Recorded(is_new=key in new and firsts[key] is each, sha256=kept[key])
+        for each in arrived
+        for key in ((each.pipeline, each.ref.sop_instance_uid),)
+    )
+
+
+def _count_in(transaction: Transaction, new: Sequence[Arrived]) -> None:
+    """Open the series of instances that were not there before, and count them."""
+    by_series: dict[tuple[str, str], list[Arrived]] = {}
+    for each in new:
+        by_series.setdefault((each.pipeline, each.ref.series_instance_uid), []).append(each)
+    for (pipeline, series_instance_uid), members in by_series.items():
+        insert_if_absent(
+            transaction,
+            series,
+            pipeline=pipeline,
+            series_instance_uid=series_instance_uid,
+            study_instance_uid=members[0].ref.study_instance_uid,
+            calling_ae_title=members[0].calling_ae_title,
+            state="open",
+            revision=0,
+            instance_count=0,
+            first_received_at=members[0].at,
+            last_received_at=members[0].at,
+        )
+        transaction.execute(
+            sa.update(series)
+            .where(_is_series(pipeline, series_instance_uid))
+            .values(
+                state="open",
+                instance_count=series.c.instance_count + len(members),
+                last_received_at=members[-1].at,
+            )
+        )
 
 
 def close_series(

@@ -386,6 +386,8 @@ class _Provider(DULServiceProvider):
     def pass_on(self, context_id: int, control: int, fragment: bytes) -> None:
         """Give a fragment of any other message to the library's DIMSE service provider."""
         primitive = P_DATA()
-        primitive.presentation_data_value_list = [[context_id, bytes((control,)) + fragment]]
+        # Lists within it, as the library's own decoder makes; it refuses the tuples it declares.
+        values: list[Any] = [[context_id, bytes((control,)) + fragment]]
+        primitive.presentation_data_value_list = values
         self.assoc.dimse.receive_primitive(primitive)
         self._association.look()

@@ -8,17 +8,25 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 from dicomnode.config import CompletionConfig
 from dicomnode.database import Database, Transaction
-from dicomnode.database.series_rows import close_series, list_series, record_instance
+from dicomnode.database.series_rows import (
+    Arrived,
+    Recorded,
+    close_series,
+    list_series,
+    record_instances,
+)
 from dicomnode.log import get_logger
 from dicomnode.metrics import SERIES_CLOSED
 from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision
+from dicomnode.series.batches import BatchWriter
 from dicomnode.series.completion import (
     AssociationEnded,
     Close,
@@ -33,7 +41,27 @@ from dicomnode.series.completion import (
 
 _Key = tuple[str, str]  # pipeline, Series Instance UID
 
+_RESTORED_AT_ONCE = 200
+
 _log = get_logger("series")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An instance whose file is durable and whose row is not yet."""
+
+    at: float
+    association_id: str
+    arrived: Arrived
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """An association that has ended, after its instances."""
+
+    at: float
+    association_id: str
+    how: Literal["released", "aborted"]
 
 
 class SeriesRegistry:
@@ -68,6 +96,7 @@ class SeriesRegistry:
         self._due: list[tuple[_Key, SeriesState, Close]] = []
         self._touched: defaultdict[str, set[_Key]] = defaultdict(set)
         self._stopping = False
+        self._rows: BatchWriter[_Stored | _Ended] = BatchWriter(self._record, name="series-rows")
         self._closer = threading.Thread(target=self._run, name="series-closer", daemon=True)
 
     def start(self) -> None:
@@ -81,10 +110,12 @@ class SeriesRegistry:
                     self._open[row.pipeline, row.series_instance_uid] = resume(now)
                 else:
                     _log.warning("series_of_unknown_pipeline", pipeline=row.pipeline)
+        self._rows.start()
         self._closer.start()
 
     def stop(self) -> None:
         """Close no more series; those that are open stay so until the next start."""
+        self._rows.stop()
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -101,36 +132,45 @@ class SeriesRegistry:
             How many were not recorded.
         """
         restored = 0
+        batch: list[Arrived] = []
         for pipeline, ref in found:
-            with self._database.begin() as transaction:
-                recorded = record_instance(
-                    transaction, pipeline, ref, calling_ae_title="", at=datetime.now(UTC)
-                )
-            restored += recorded.is_new
-        return restored
+            now = datetime.now(UTC)
+            batch.append(Arrived(pipeline=pipeline, ref=ref, calling_ae_title="", at=now))
+            if len(batch) >= _RESTORED_AT_ONCE:
+                restored += self._restore(batch)
+                batch.clear()
+        return restored + self._restore(batch)
+
+    def _restore(self, batch: Sequence[Arrived]) -> int:
+        with self._database.begin() as transaction:
+            return sum(each.is_new for each in record_instances(transaction, batch))
 
     def instance_stored(
         self, pipeline: str, ref: InstanceRef, *, calling_ae_title: str, association_id: str
     ) -> None:
-        """Record an instance whose file is durable; returns when its row is, too."""
-        with self._database.begin() as transaction:
-            recorded = record_instance(
-                transaction, pipeline, ref, calling_ae_title=calling_ae_title, at=datetime.now(UTC)
-            )
-        if recorded.sha256 != ref.sha256:
-            _log.warning(
-                "instance_differs_from_first",
-                pipeline=pipeline,
-                sop_instance_uid=ref.sop_instance_uid,
-                kept=recorded.sha256[:16],
-                came=ref.sha256[:16],
-            )
-        key = (pipeline, ref.series_instance_uid)
-        with self._changed:
-            self._touched[association_id].add(key)
-            if recorded.is_new or key in self._open:
-                self._apply(key, InstanceStored(at=self._clock(), association_id=association_id))
-                self._changed.notify_all()
+        """Take note of an instance whose file is durable.
+
+        Its row follows within a moment, in one transaction with others.  The file is the truth
+        until then: `restore` finds it after a crash.
+
+        Raises
+        ------
+        StateError
+            If rows cannot be written now.
+        """
+        now = datetime.now(UTC)
+        arrived = Arrived(pipeline=pipeline, ref=ref, calling_ae_title=calling_ae_title, at=now)
+        self._rows.put(_Stored(self._clock(), association_id, arrived))
+
+    def flush(self) -> None:
+        """Return once the rows of everything stored so far are durable.
+
+        Raises
+        ------
+        StateError
+            If rows cannot be written now.
+        """
+        self._rows.flush()
 
     def association_opened(
         self, association_id: str, *, pipeline: str, calling_ae_title: str
@@ -148,14 +188,50 @@ class SeriesRegistry:
     ) -> None:
         """Let the series that the association brought instances of know that it ended."""
         _log.info("association_ended", association=association_id, pipeline=pipeline, how=how)
+        # After its instances, so that no series waits for an association that is gone.
+        self._rows.put(_Ended(self._clock(), association_id, how), must_take=True)
+
+    def _record(self, batch: list[_Stored | _Ended]) -> None:
+        """Write the rows of a batch and let the series know; called by the thread of rows."""
+        stored = [each for each in batch if isinstance(each, _Stored)]
+        recorded: tuple[Recorded, ...] = ()
+        if stored:
+            with self._database.begin() as transaction:
+                recorded = record_instances(transaction, [each.arrived for each in stored])
+        results = iter(recorded)
         with self._changed:
-            for key in self._touched.pop(association_id, ()):
-                if key in self._open:
-                    event = AssociationEnded(
-                        at=self._clock(), association_id=association_id, how=how
-                    )
-                    self._apply(key, event)
+            for each in batch:
+                if isinstance(each, _Stored):
+                    self._take_in(each, next(results))
+                else:
+                    self._let_go(each)
             self._changed.notify_all()
+
+    def _take_in(self, stored: _Stored, recorded: Recorded) -> None:
+        """Let a series know of an instance; the lock is held."""
+        pipeline, ref = stored.arrived.pipeline, stored.arrived.ref
+        if recorded.sha256 != ref.sha256:
+            _log.warning(
+                "instance_differs_from_first",
+                pipeline=pipeline,
+                sop_instance_uid=ref.sop_instance_uid,
+                kept=recorded.sha256[:16],
+                came=ref.sha256[:16],
+            )
+        key = (pipeline, ref.series_instance_uid)
+        self._touched[stored.association_id].add(key)
+        if recorded.is_new or key in self._open:
+            event = InstanceStored(at=stored.at, association_id=stored.association_id)
+            self._apply(key, event)
+
+    def _let_go(self, ended: _Ended) -> None:
+        """Let the series that an association touched know of its end; the lock is held."""
+        for key in self._touched.pop(ended.association_id, ()):
+            if key in self._open:
+                event = AssociationEnded(
+                    at=ended.at, association_id=ended.association_id, how=ended.how
+                )
+                self._apply(key, event)
 
     # -- closing
 
@@ -200,6 +276,10 @@ class SeriesRegistry:
     def _close(self, key: _Key, decided_on: SeriesState, close: Close) -> None:
         pipeline, series_instance_uid = key
         try:
+            self._rows.flush()
+            with self._lock:
+                if self._open.get(key) is not decided_on:
+                    return  # an instance came since: it is closed with that one
             with self._database.begin() as transaction:
                 revision = close_series(
                     transaction, pipeline, series_instance_uid, because=close.reason
