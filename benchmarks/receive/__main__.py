@@ -106,8 +106,10 @@ def measure(options, where, folder, sender, shares) -> None:
     count = sum(map(len, shares))
     for _ in range(options.repeats):
         for name in options.receivers:
-            if name == FORKED and len(shares) == 1:
+            if len(shares) == 1 and name == FORKED:
                 continue
+            if len(shares) > 1 and name == SERIAL and sender == "prepared":
+                continue  # it takes one association at a time, and these all wait for each other
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             with KINDS[name](folder) as receiver:
@@ -121,7 +123,8 @@ def measure(options, where, folder, sender, shares) -> None:
     print("| receiver | instances/s | of storescp +B | of Orthanc, synced | CPU s/1,000 | MiB |")
     print("|---|---|---|---|---|---|")
     for name, found in rates.items():
-        ratios = [ratio(found, rates.get(each)) for each in (SERIAL, "Orthanc, synced")]
+        bases = (SERIAL if SERIAL in rates else FORKED, "Orthanc, synced")
+        ratios = [ratio(found, rates.get(each)) for each in bases]
         print(
             f"| {name} | {statistics.median(found):.0f} | {' | '.join(ratios)} "
             f"| {statistics.median(cpu[name]):.2f} | {max(peak[name]):.0f} |",

@@ -133,9 +133,17 @@ class MessageStream:
         return not self._pdu_left
 
     @property
-    def is_between_messages(self) -> bool:
-        """Whether no message is half received."""
-        return self._context_id is None
+    def bytes_to_come(self) -> int:
+        """How many bytes the peer must send before it may wait for us; 0 if that is not known."""
+        if self._taker is None or not self._fragment_left:
+            return 0
+        if self._control & _IS_LAST:
+            return self._fragment_left
+        # What follows has a header at least, and where the PDU ends two of them.
+        headers = _FRAGMENT_HEADER.size
+        if self._pdu_left == self._fragment_left:
+            headers += PDU_HEADER.size
+        return self._fragment_left + headers
 
     def abandon(self) -> None:
         """Let a data set that will not come to its end be forgotten."""

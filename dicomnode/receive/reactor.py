@@ -12,10 +12,10 @@ some six times on its way.  Here both threads sleep until there is something for
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -45,6 +45,7 @@ _LONGEST_WAIT_SECONDS: Final = 0.25
 """Timers of the library are looked at this often."""
 
 _OTHER_PDU_BYTES: Final = 1 << 20
+_TIMEVAL: Final = struct.Struct("@ll")
 
 BeginStore = Callable[[Association, StoreCommand], Reception]
 """Told of each C-STORE-RQ, from the thread of its association."""
@@ -182,8 +183,31 @@ class _BufferedSocket(AssociationSocket):
         """Take note that so many bytes of `ahead` are done with."""
         self._begin += count
 
-    def fill(self) -> int:
+    def prepare(self) -> None:
+        """Get ready for data: from now on reads wait for a while, and give up by themselves."""
+        if self._buffer or self.socket is None:
+            return
+        self._buffer = bytearray(_READ_BYTES)
+        if isinstance(self.socket, ssl.SSLSocket):
+            return
+        # A socket with a time-out of the language's is asked twice for each read.  One with the
+        # kernel's waits in the kernel, where a whole PDU can be waited for.
+        seconds = self.socket.gettimeout() or _LONGEST_WAIT_SECONDS
+        self.socket.settimeout(None)
+        for option, limit in (
+            (socket.SO_RCVTIMEO, _LONGEST_WAIT_SECONDS),
+            (socket.SO_SNDTIMEO, seconds),
+        ):
+            value = _TIMEVAL.pack(int(limit), int(limit % 1 * 1_000_000))
+            self.socket.setsockopt(socket.SOL_SOCKET, option, value)
+
+    def fill(self, wanted: int) -> int:
         """Read what has come; 0 at the end of the connection.
+
+        Parameters
+        ----------
+        wanted : int
+            Wait for a while for so many bytes beyond those of `ahead`; 0 does not wait.
 
         Raises
         ------
@@ -192,8 +216,6 @@ class _BufferedSocket(AssociationSocket):
         OSError
             If the connection broke.
         """
-        if not self._buffer:
-            self._buffer = bytearray(_READ_BYTES)
         if self._begin == self._end:
             self._begin = self._end = 0
         elif self._begin:
@@ -205,25 +227,31 @@ class _BufferedSocket(AssociationSocket):
             return 0
         with memoryview(self._buffer) as whole, whole[self._end :] as room:
             if isinstance(connection, ssl.SSLSocket):
-                count = self._read_tls(connection, room)
+                count = _read_tls(connection, room)
+            elif wanted:
+                count = connection.recv_into(room, min(wanted, len(room)), socket.MSG_WAITALL)
             else:
-                # A socket with a time-out would be asked twice each time: its descriptor does
-                # not block, and the waiting is done elsewhere.
-                count = os.readv(connection.fileno(), [room])
-                with contextlib.suppress(AttributeError, OSError):
-                    # The kernel turns delayed ACKs on again by itself, and a sender with Nagle's
-                    # algorithm, DCMTK among them, would wait for each up to 40 ms.
-                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+                count = connection.recv_into(room, 0, socket.MSG_DONTWAIT)
         self._end += count
         return count
 
-    def _read_tls(self, connection: ssl.SSLSocket, room: memoryview) -> int:
-        if not connection.pending() and not select.select([connection], [], [], 0)[0]:
-            raise BlockingIOError
-        try:
-            return connection.recv_into(room)
-        except ssl.SSLWantReadError as error:
-            raise BlockingIOError from error
+    def acknowledge_at_once(self) -> None:
+        """Turn delayed ACKs off: the kernel turns them on again by itself.
+
+        A sender with Nagle's algorithm, DCMTK among them, would wait for each up to 40 ms.
+        """
+        if self.socket is not None:
+            with contextlib.suppress(AttributeError, OSError):  # not Linux, or closed meanwhile
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+def _read_tls(connection: ssl.SSLSocket, room: memoryview) -> int:
+    if not connection.pending() and not select.select([connection], [], [], 0)[0]:
+        raise BlockingIOError
+    try:
+        return connection.recv_into(room)
+    except ssl.SSLWantReadError as error:
+        raise BlockingIOError from error
 
 
 class _Provider(DULServiceProvider):
@@ -283,37 +311,40 @@ class _Provider(DULServiceProvider):
         self._wait()
         return bool(super()._is_transport_event())
 
-    def _wait(self) -> None:
+    def _wait(self) -> bool:
+        """Wait for data or the bell, or for a while; say whether there is data."""
         connection = self.socket.socket if self.socket else None
         poll = select.poll()
         poll.register(self._ear, select.POLLIN)
         with contextlib.suppress(ValueError, OSError):  # closed: there is the bell to wait for
             if connection is not None:
                 poll.register(connection, select.POLLIN)
-        if any(descriptor == self._ear.fileno() for descriptor, _ in poll.poll(
-            _LONGEST_WAIT_SECONDS * 1000
-        )):
+        found = {descriptor for descriptor, _ in poll.poll(_LONGEST_WAIT_SECONDS * 1000)}
+        if self._ear.fileno() in found:
             with contextlib.suppress(BlockingIOError):
                 self._ear.recv(4096)
+            found.discard(self._ear.fileno())
+        return bool(found)
 
     def _take_in(self) -> bool:
         """Read until there is something for the library to do: an event, a PDU, a primitive."""
         if not isinstance(self.socket, _BufferedSocket):
             return False
+        self.socket.prepare()
         messages = self._stream()
         while True:
             try:
                 if self._take_ahead(self.socket, messages):
                     return True
-                if not self.socket.fill():
+                if not self.socket.fill(messages.bytes_to_come):
                     self.event_queue.put("Evt17")
                     return True
                 self._idle_timer.restart()
             except BlockingIOError:
                 if not self.to_provider_queue.empty() or self._kill_thread:
                     return False
-                self._wait()
-                if self.socket.socket is None or self._nothing_came():
+                self.socket.acknowledge_at_once()
+                if not self._wait():
                     return False
             except ProtocolFault as fault:
                 _log.warning("association_invalid_pdu", reason=str(fault))
@@ -323,10 +354,6 @@ class _Provider(DULServiceProvider):
                 _log.warning("association_connection_lost", reason=error.strerror)
                 self.event_queue.put("Evt17")
                 return True
-
-    def _nothing_came(self) -> bool:
-        """Whether the wait ended without data, so that timers and queues are to be looked at."""
-        return not (self.socket and self.socket.ready)
 
     def _take_ahead(self, source: _BufferedSocket, messages: MessageStream) -> bool:
         """Consume what was read; say whether the library has something to do now."""
