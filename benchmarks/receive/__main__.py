@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch:  # noqa: S108 - a RAM disk
         batches = make_series(Path(scratch), options.instances)
         count = sum(map(len, batches))
-        places = {"ram": Path(scratch) / "spool", "disk": options.disk / f"bench-{os.getpid()}"}
+        places = {"ram": Path(scratch) / "spool", "disk": options.disk.resolve() / f"bench-{os.getpid()}"}
         print(f"{describe_machine()}; {count} instances of {batches[0][0].stat().st_size} bytes")
         for where in options.where:
             for sender in options.sender:

@@ -65,15 +65,13 @@ def _peak_mib(pid: int) -> float:
 
 
 @contextmanager
-def ours(folder: Path, *, data_path: str = "fast", processes: int = 1) -> Iterator[Receiver]:
-    command = [sys.executable, "-m", "benchmarks.receive.our_receiver", str(folder), data_path]
-    process = subprocess.Popen(
-        [*command, str(processes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+def ours(folder: Path, *, data_path: str = "fast") -> Iterator[Receiver]:
+    command = [sys.executable, "-m", "tests.support.receiver", str(folder), data_path]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield Receiver(int(process.stdout.readline()), process.pid)
+        yield Receiver(int(process.stdout.readline().split()[1]), process.pid)
     finally:
         process.stdin.close()
         process.wait(60)
