@@ -138,7 +138,7 @@ class StreamingAssociation(Association):
                 trigger(self, EVT_ABORTED, {})
             elif not self.dul.is_alive():
                 pass
-            elif self.dul.idle_timer_expired() and not self.provider.is_storing:
+            elif self.dul.idle_timer_expired() and not self.provider.is_busy:
                 _log.warning("association_idle", seconds=self.network_timeout)
                 self.abort()
             else:
@@ -265,7 +265,7 @@ class _Provider(DULServiceProvider):
         self._bell, self._ear = socket.socketpair()
         self._bell.setblocking(False)
         self._ear.setblocking(False)
-        self.is_storing = False
+        self.is_busy = False
 
     def run_reactor(self) -> None:
         """Do as the library; leave nothing behind at the end."""
@@ -358,8 +358,11 @@ class _Provider(DULServiceProvider):
     def _take_ahead(self, source: _BufferedSocket, messages: MessageStream) -> bool:
         """Consume what was read; say whether the library has something to do now."""
         while True:
+            # Storing may take longer than a peer may be silent, and that is not the peer's fault.
+            self.is_busy = True
             with source.ahead as ahead:
                 source.consume(messages.take(ahead))
+            self.is_busy = False
             if not self.event_queue.empty() or self._kill_thread:
                 return True
             with source.ahead as ahead:
@@ -385,7 +388,6 @@ class _Provider(DULServiceProvider):
 
     def begin_store(self, context_id: int, request: StoreRequestFields) -> DataSetTaker:
         """Return who takes the data set."""
-        self.is_storing = True
         context = self.assoc._accepted_cx[context_id]  # noqa: SLF001 - a list otherwise
         return self._begin_store(
             self.assoc,
@@ -408,7 +410,6 @@ class _Provider(DULServiceProvider):
             if self.socket is not None:
                 self.socket.send(PDU_HEADER.pack(P_DATA_TF, 0, len(item)) + item)
         self._idle_timer.restart()
-        self.is_storing = False
 
     def pass_on(self, context_id: int, control: int, fragment: bytes) -> None:
         """Give a fragment of any other message to the library's DIMSE service provider."""
