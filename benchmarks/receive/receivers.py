@@ -68,8 +68,8 @@ def _peak_mib(pid: int) -> float:
 def ours(folder: Path, *, data_path: str = "fast") -> Iterator[Receiver]:
     command = [sys.executable, "-m", "tests.support.receiver", str(folder), data_path]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    assert process.stdout is not None
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("the receiver has no pipes")
     try:
         yield Receiver(int(process.stdout.readline().split()[1]), process.pid)
     finally:

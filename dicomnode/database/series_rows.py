@@ -110,9 +110,7 @@ class Arrived:
     at: datetime
 
 
-def record_instances(
-    transaction: Transaction, arrived: Sequence[Arrived]
-) -> tuple[Recorded, ...]:
+def record_instances(transaction: Transaction, arrived: Sequence[Arrived]) -> tuple[Recorded, ...]:
     """Do as `record_instance` for each in turn, with a few statements for all of them.
 
     Returns
@@ -236,6 +234,19 @@ def list_instances(
         InstanceRef(**{name: row[name] for name in InstanceRef.__dataclass_fields__})
         for row in rows
     )
+
+
+def list_digests(
+    transaction: Transaction, pipeline: str, series_instance_uid: str
+) -> dict[str, str]:
+    """Return the SHA-256 of each instance of a series, by SOP Instance UID."""
+    rows = transaction.execute(
+        sa.select(instance.c.sop_instance_uid, instance.c.sha256).where(
+            (instance.c.pipeline == pipeline)
+            & (instance.c.series_instance_uid == series_instance_uid)
+        )
+    )
+    return {row.sop_instance_uid: row.sha256 for row in rows}
 
 
 def list_keys(transaction: Transaction) -> frozenset[str]:

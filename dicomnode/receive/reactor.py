@@ -326,7 +326,7 @@ class _Provider(DULServiceProvider):
             found.discard(self._ear.fileno())
         return bool(found)
 
-    def _take_in(self) -> bool:
+    def _take_in(self) -> bool:  # noqa: PLR0911 - each end of the loop has its own reason
         """Read until there is something for the library to do: an event, a PDU, a primitive."""
         if not isinstance(self.socket, _BufferedSocket):
             return False

@@ -18,9 +18,10 @@ class InstanceSink(Protocol):
     def instance_stored(
         self, pipeline: str, ref: InstanceRef, *, calling_ae_title: str, association_id: str
     ) -> None:
-        """Make the row of an instance durable, whose file is durable already.
+        """Take note of an instance whose file is durable already.
 
-        Called before the peer is told Success.  The same instance may come more than once.
+        Called before the peer is told Success.  The same instance may come more than once.  Its
+        row may follow a moment later, where a start-up scan would find the file after a crash.
 
         Raises
         ------

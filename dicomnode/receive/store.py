@@ -182,9 +182,7 @@ class Reception:
         # with 0xC211 by the library, which tells the sender the wrong thing.
         try:
             if self._is_ignored:
-                self._log().info(
-                    "instance_ignored", calling_ae_title=self._caller.calling_ae_title
-                )
+                self._log().info("instance_ignored", calling_ae_title=self._caller.calling_ae_title)
             else:
                 self._take()
                 label = f"{status:04X}"
@@ -199,7 +197,7 @@ class Reception:
             status = StoreStatus.OUT_OF_RESOURCES
             label = f"{status:04X}"
             self._log().error("instance_not_recorded", status=label, reason=str(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - as said above
             status = StoreStatus.OUT_OF_RESOURCES
             label = f"{status:04X}"
             self._log().exception("instance_failed", status=label)
@@ -216,7 +214,7 @@ class Reception:
             incoming.discard()
         except OSError as error:
             # The start-up scan removes what is left; the peer's status does not depend on it.
-            self._log().error("leftover_not_removed", reason=error.strerror)  # noqa: TRY400 - named
+            self._log().error("leftover_not_removed", reason=error.strerror)
 
     def _open(self) -> Incoming:
         command = self._command

@@ -132,13 +132,13 @@ class BatchWriter(Generic[_Item]):
     def _try(self, batch: list[_Item]) -> bool:
         try:
             self._write(batch)
-        except Exception as error:
-            # Of any kind: the thread must live on, and every later hand-in says what is wrong.
-            if self._failure is None:
-                _log.exception("rows_not_written", count=len(batch))
+        except Exception as error:  # noqa: BLE001 - the thread must live on; hand-ins are told
             with self._changed:
+                is_first = self._failure is None
                 self._failure = type(error).__name__
                 self._changed.notify_all()
+            if is_first:
+                _log.exception("rows_not_written", count=len(batch))
             return False
         if self._failure is not None:
             _log.info("rows_written_again", count=len(batch))

@@ -19,7 +19,9 @@ from dicomnode.database.series_rows import (
     Arrived,
     Recorded,
     close_series,
+    list_digests,
     list_series,
+    record_instance,
     record_instances,
 )
 from dicomnode.log import get_logger
@@ -95,6 +97,9 @@ class SeriesRegistry:
         self._open: dict[_Key, SeriesState] = {}
         self._due: list[tuple[_Key, SeriesState, Close]] = []
         self._touched: defaultdict[str, set[_Key]] = defaultdict(set)
+        # Of series that are being received: what must be known of an instance before its row is
+        # written is whether another one has its SOP Instance UID.
+        self._digests: dict[_Key, dict[str, str]] = {}
         self._stopping = False
         self._rows: BatchWriter[_Stored | _Ended] = BatchWriter(self._record, name="series-rows")
         self._closer = threading.Thread(target=self._run, name="series-closer", daemon=True)
@@ -160,7 +165,45 @@ class SeriesRegistry:
         """
         now = datetime.now(UTC)
         arrived = Arrived(pipeline=pipeline, ref=ref, calling_ae_title=calling_ae_title, at=now)
-        self._rows.put(_Stored(self._clock(), association_id, arrived))
+        stored = _Stored(self._clock(), association_id, arrived)
+        if self._first_digest(pipeline, ref) == ref.sha256:
+            self._rows.put(stored)
+        else:
+            self._record_other_content(stored)
+
+    def _first_digest(self, pipeline: str, ref: InstanceRef) -> str:
+        """Return the digest of the first instance with this SOP Instance UID, perhaps this one."""
+        key = (pipeline, ref.series_instance_uid)
+        with self._lock:
+            known = self._digests.get(key)
+        if known is None:
+            # Once a series: rows that are still to be written count.
+            self._rows.flush()
+            with self._database.begin() as transaction:
+                found = list_digests(transaction, *key)
+            with self._lock:
+                known = self._digests.setdefault(key, found)
+        with self._lock:
+            return known.setdefault(ref.sop_instance_uid, ref.sha256)
+
+    def _record_other_content(self, stored: _Stored) -> None:
+        """Decide about an instance whose SOP Instance UID came before with other bytes.
+
+        Its row is not deferred: what the sender is told may depend on the decision.
+        """
+        arrived = stored.arrived
+        self._rows.flush()
+        with self._database.begin() as transaction:
+            recorded = record_instance(
+                transaction,
+                arrived.pipeline,
+                arrived.ref,
+                calling_ae_title=arrived.calling_ae_title,
+                at=arrived.at,
+            )
+        with self._changed:
+            self._take_in(stored, recorded)
+            self._changed.notify_all()
 
     def flush(self) -> None:
         """Return once the rows of everything stored so far are durable.
@@ -294,6 +337,7 @@ class SeriesRegistry:
             # Unless an instance came since: it has opened the series anew.
             if self._open.get(key) is decided_on:
                 del self._open[key]
+                self._digests.pop(key, None)
         SERIES_CLOSED.labels(pipeline, close.reason).inc()
         _log.info(
             "series_closed",

@@ -39,7 +39,7 @@ class OpenFolders:
             try:
                 # By descriptor: a folder that was removed and made again is not mistaken for
                 # the one that is going to be synced.
-                os.rename(source, target.name, dst_dir_fd=folder.descriptor)  # noqa: PTH104
+                os.rename(source, target.name, dst_dir_fd=folder.descriptor)
             except FileNotFoundError:
                 self._forget(target.parent)
                 if attempt == _ATTEMPTS:

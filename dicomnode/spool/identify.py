@@ -20,13 +20,10 @@ _EXPLICIT: Final = struct.Struct("<HH2sH")
 _IMPLICIT: Final = struct.Struct("<HHL")
 _LONG: Final = struct.Struct("<L")
 _SHORT_VRS: Final = frozenset(
-    each.encode("ascii")
-    for each in "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()
+    b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()
 )
 """Value representations with a length of 16 bits (PS3.5 7.1.2)."""
-_LONG_VRS: Final = frozenset(
-    each.encode("ascii") for each in "OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()
-)
+_LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _UNDEFINED: Final = 0xFFFFFFFF
 _ITEM: Final = (0xFFFE, 0xE000)
 _END_OF_ITEM: Final = (0xFFFE, 0xE00D)
@@ -117,9 +114,7 @@ def _header(
     return (group, element), position + 12, length
 
 
-def _end_of_sequence(
-    head: bytes | bytearray, position: int, *, implicit: bool, depth: int
-) -> int:
+def _end_of_sequence(head: bytes | bytearray, position: int, *, implicit: bool, depth: int) -> int:
     """Return where a sequence of undefined length ends (PS3.5 7.5)."""
     if depth > _DEEPEST:
         raise _NotPlain

@@ -174,5 +174,3 @@ class Incoming:
     def _fail(self, words: str) -> None:
         self._failure = SpoolFull(words)
         self.discard()
-
-

@@ -30,7 +30,8 @@ class Sender:
     """One of the senders, as a modality is: what was not acknowledged is sent again first."""
 
     number: int
-    acknowledged: dict[str, Instance] = field(default_factory=dict)
+    acknowledged: list[Instance] = field(default_factory=list)
+    checked: int = 0
     open: list[Instance] = field(default_factory=list)
     count: int = 0
 
@@ -42,7 +43,7 @@ class Sender:
                     instance = again.pop() if again else self._next()
                     self.open.append(instance)
                     if association.store(instance) == 0x0000:
-                        self.acknowledged[instance.sop_instance_uid] = instance
+                        self.acknowledged.append(instance)
                         self.open.remove(instance)
                         has_acknowledged.set()
         except OSError:
@@ -64,7 +65,9 @@ class Sender:
         pytest.param("fast", 200, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],
 )
-def test_nothing_acknowledged_is_lost_or_doubled(tmp_path, data_path, kills):
+def test_nothing_acknowledged_is_lost_or_doubled(
+    tmp_path, data_path, kills, record_testsuite_property
+):
     moments = random.Random(kills)  # noqa: S311 - moments, no secrets
     senders = [Sender(number) for number in range(ASSOCIATIONS)]
     pause = threading.Event()
@@ -90,11 +93,11 @@ def test_nothing_acknowledged_is_lost_or_doubled(tmp_path, data_path, kills):
                 thread.join(30)
                 assert not thread.is_alive()
         pid, _ = start_receiver(forker)
-        check(spool, senders)
+        check(spool, senders, whole=True)
         os.kill(pid, signal.SIGKILL)
         forker.stdin.close()
     acknowledged = sum(len(each.acknowledged) for each in senders)
-    print(f"{kills} kills, {acknowledged} instances acknowledged, none lost")
+    record_testsuite_property(f"acknowledged instances, {data_path}, {kills} kills", acknowledged)
     assert acknowledged >= kills
 
 
@@ -107,8 +110,11 @@ def start_receiver(forker) -> tuple[int, int]:
     return found["pid"], found["port"]
 
 
-def check(spool: Path, senders: list[Sender]) -> None:
-    """Hold files and rows against what the senders were told, before anything else is sent."""
+def check(spool: Path, senders: list[Sender], *, whole: bool = False) -> None:
+    """Hold files and rows against what the senders were told, before anything else is sent.
+
+    Content is read of what came since the last check, or of all.
+    """
     assert list(spool.glob("incoming/*")) == []
     with sqlite3.connect(spool / "dicomnode.sqlite") as database:
         rows = {
@@ -123,10 +129,13 @@ def check(spool: Path, senders: list[Sender]) -> None:
     database.close()
     files = Counter(path.name.rsplit(".", 2)[0] for path in spool.glob("instances/*/*/*"))
     for sender in senders:
-        for uid, instance in sender.acknowledged.items():
-            series, digest, key = rows[uid]
-            assert (series, digest) == (instance.series_instance_uid, instance.sha256)
-            assert files[uid] == 1
-            assert hashlib.sha256(read_stored(spool / key)[2]).hexdigest() == digest
+        for number, instance in enumerate(sender.acknowledged):
+            series, digest, key = rows[instance.sop_instance_uid]
+            assert series == instance.series_instance_uid
+            assert files[instance.sop_instance_uid] == 1
+            if whole or number >= sender.checked:
+                assert digest == instance.sha256
+                assert hashlib.sha256(read_stored(spool / key)[2]).hexdigest() == digest
+        sender.checked = len(sender.acknowledged)
     assert files == Counter(rows.keys())
     assert counts == Counter(series for series, _, _ in rows.values())

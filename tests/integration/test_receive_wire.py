@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from pydicom import dcmread
@@ -49,13 +50,13 @@ class Sink:
             self.events.append(event)
             self.changed.notify_all()
 
-    def association_opened(self, _id, *, pipeline, calling_ae_title):
+    def association_opened(self, _id, **_):
         self._add("opened")
 
-    def instance_stored(self, _pipeline, ref, *, calling_ae_title, association_id):
+    def instance_stored(self, _pipeline, ref, **_):
         self._add("stored", ref)
 
-    def association_ended(self, _id, *, pipeline, how):
+    def association_ended(self, _id, *, how, **_):
         self._add("ended", how)
 
     def wait_for_end(self) -> str:
@@ -120,7 +121,7 @@ def node(start):
 
 
 def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def wait_until(condition, seconds: float = 10.0) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import socket
 import struct
 from dataclasses import dataclass
-from functools import cached_property
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -22,7 +21,7 @@ class Instance:
     series_instance_uid: str
     pixel_bytes: int = 30_000
 
-    @cached_property
+    @property
     def data_set(self) -> bytes:
         pixels = hashlib.shake_128(self.sop_instance_uid.encode()).digest(self.pixel_bytes)
         return b"".join(

@@ -39,7 +39,7 @@ def main() -> None:
         if (child := os.fork()) == 0:
             serve(folder, data_path, quiet_seconds=0.1)
             os._exit(0)
-        print("pid", child, flush=True)
+        tell("pid", child)
 
 
 def serve(folder: Path, data_path: str, *, quiet_seconds: float) -> None:
@@ -62,11 +62,16 @@ def serve(folder: Path, data_path: str, *, quiet_seconds: float) -> None:
         sink=registry,
     )
     receiver.start()
-    print("port", receiver.port, flush=True)
+    tell("port", receiver.port)
     sys.stdin.read()
     receiver.stop(5.0)
     registry.stop()
     database.close()
+
+
+def tell(what: str, number: int) -> None:
+    """One write, so that the lines of two processes do not mix."""
+    os.write(sys.stdout.fileno(), f"{what} {number}\n".encode())
 
 
 if __name__ == "__main__":
