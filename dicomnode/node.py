@@ -143,7 +143,9 @@ class Node:
         )
         with database.begin() as transaction:
             known = list_keys(transaction)
-        restored = registry.restore(store.scan(is_known=known.__contains__))
+        restored = registry.restore(
+            store.scan(is_known=known.__contains__), source_ae_title=store.source_ae_title
+        )
         if restored:
             _log.info("instances_restored", count=restored)
         registry.start()

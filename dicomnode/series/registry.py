@@ -128,8 +128,20 @@ class SeriesRegistry:
 
     # -- what the receiver tells
 
-    def restore(self, found: Iterable[tuple[str, InstanceRef]]) -> int:
+    def restore(
+        self,
+        found: Iterable[tuple[str, InstanceRef]],
+        *,
+        source_ae_title: Callable[[InstanceRef], str] = lambda _ref: "",
+    ) -> int:
         """Record instances that the spool holds and the database may not; before `start`.
+
+        Parameters
+        ----------
+        found : iterable of (str, InstanceRef)
+            With their pipelines.
+        source_ae_title : callable
+            Says who sent an instance.
 
         Returns
         -------
@@ -140,7 +152,8 @@ class SeriesRegistry:
         batch: list[Arrived] = []
         for pipeline, ref in found:
             now = datetime.now(UTC)
-            batch.append(Arrived(pipeline=pipeline, ref=ref, calling_ae_title="", at=now))
+            sender = source_ae_title(ref)
+            batch.append(Arrived(pipeline=pipeline, ref=ref, calling_ae_title=sender, at=now))
             if len(batch) >= _RESTORED_AT_ONCE:
                 restored += self._restore(batch)
                 batch.clear()

@@ -231,6 +231,19 @@ class InstanceStore:
             key=key,
         )
 
+    def source_ae_title(self, ref: InstanceRef) -> str:
+        """Return who sent a stored instance, as its file meta information says.
+
+        Raises
+        ------
+        InstanceUnreadable
+            If the file is none of ours.
+        OSError
+            If it cannot be read.
+        """
+        with self.path(ref.key).open("rb") as file:
+            return read_file_meta(file).source_ae_title
+
     def path(self, key: str) -> Path:
         """Return where the file of `key` lies.
 

@@ -52,6 +52,8 @@ class FileMeta:
     Attributes
     ----------
     sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
+    source_ae_title : str
+        Who sent it; empty where the file does not say.
     data_set_offset : int
         Where the encoded data set begins, in bytes from the beginning of the file.
     """
@@ -59,6 +61,7 @@ class FileMeta:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+    source_ae_title: str
     data_set_offset: int
 
 
@@ -124,6 +127,7 @@ def read_file_meta(file: BinaryIO) -> FileMeta:
             sop_class_uid=_uid(meta, 0x00020002),
             sop_instance_uid=_uid(meta, 0x00020003),
             transfer_syntax_uid=_uid(meta, _TRANSFER_SYNTAX_UID),
+            source_ae_title=str(meta.get("SourceApplicationEntityTitle", "")).strip(),
             data_set_offset=file.tell(),
         )
     except InstanceUnreadable:

@@ -52,7 +52,7 @@ def serve(folder: Path, data_path: str, *, quiet_seconds: float) -> None:
     )
     with database.begin() as transaction:
         known = list_keys(transaction)
-    registry.restore(store.scan(is_known=known.__contains__))
+    registry.restore(store.scan(is_known=known.__contains__), source_ae_title=store.source_ae_title)
     registry.start()
     receiver = StorageSCP(
         ReceiveConfig(port=0, data_path=data_path, max_associations=100),

@@ -200,6 +200,12 @@ def test_what_a_crash_left_without_rows_is_restored_once(make, database):
     assert series_row(database).instance_count == 450
 
 
+def test_what_is_restored_tells_who_sent_it(make, database):
+    make(start=False).restore([("chest", ref(1))], source_ae_title=lambda _ref: "CT7")
+
+    assert series_row(database).calling_ae_title == "CT7"
+
+
 def test_a_database_that_takes_no_rows_is_told_to_the_receiver(make, database, monkeypatch):
     registry = make()
     store(registry, ref(1))

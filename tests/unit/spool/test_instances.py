@@ -223,6 +223,25 @@ def test_a_scan_does_not_read_what_is_known(store, tmp_path):
     assert found == [("covid-ct", unknown)]
 
 
+def test_the_file_tells_who_sent_it(store):
+    assert store.source_ae_title(put(store)) == "CT1"
+
+
+def test_what_is_still_coming_is_no_instance_and_a_dead_writers_rest_is_removed(store, tmp_path):
+    uids = {"sop_class_uid": CT, "sop_instance_uid": "1.2.3.4"}
+    coming = store.open(**uids, transfer_syntax_uid=EXPLICIT, calling_ae_title="CT1")
+    coming.write(b"half")
+    leftover = tmp_path / "spool" / "incoming" / "77-0.part"
+    leftover.write_bytes(b"half")
+
+    assert list(store.scan()) == []
+
+    assert not leftover.exists()
+    assert len(list((tmp_path / "spool" / "incoming").iterdir())) == 1
+    coming.discard()
+    assert list((tmp_path / "spool" / "incoming").iterdir()) == []
+
+
 def test_a_scan_removes_leftovers(store, tmp_path):
     ref = put_file(store, make_series(tmp_path / "ct")[0])
     leftover = store.path(ref.key).parent / ".77-0-1.2.dcm.part"
