@@ -13,7 +13,8 @@ NodeError                        code . retryable . a sentence without patient d
 |   |-- InferenceUnavailable     yes  server or model not there
 |   |-- InferenceTimeout         yes  deadline passed
 |   |-- InferenceRejected        no   the server refused the request
-|   `-- ModelContractMismatch    no   wanted and found
+|   |-- ModelContractMismatch    no   wanted and found
+|   `-- ManifestInvalid          no
 |-- ResultError             5xx  no
 |-- SendError               6xx
 |   |-- AssociationUnavailable   yes

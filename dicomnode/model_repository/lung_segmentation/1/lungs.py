@@ -40,7 +40,16 @@ def segment_lungs(hu: NDArray[np.int16], spacing_kji_mm: Sequence[float]) -> NDA
     -------
     numpy.ndarray, shape (slices, rows, columns), dtype uint8
         0 elsewhere, 1 left lung, 2 right lung; all 0 where there is no lung.
+
+    Raises
+    ------
+    ValueError
+        If the volume has not three axes, or a spacing is not above 0.
     """
+    if hu.ndim != 3:
+        raise ValueError(f"wanted a volume of three axes, found shape {hu.shape}")
+    if len(spacing_kji_mm) != 3 or not all(0 < float(each) < np.inf for each in spacing_kji_mm):
+        raise ValueError(f"wanted three spacings above 0 mm, found {list(spacing_kji_mm)}")
     extent = [n * float(mm) for n, mm in zip(hu.shape, spacing_kji_mm, strict=True)]
     if hu.shape[0] < 3 or min(extent[1:]) < _MIN_EXTENT_MM:
         return np.zeros(hu.shape, np.uint8)
