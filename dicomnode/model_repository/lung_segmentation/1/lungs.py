@@ -158,9 +158,13 @@ def _tell_apart(coarse: Coarse, lung: Mask, tissue: Mask) -> NDArray[np.uint8]:
     part = lung[box]
     columns = np.arange(box[2].start, box[2].stop, dtype=np.float64)
     markers = label(part)
-    for mm in (2.0, 4.0, 6.0, 8.0):
+    # Where only two pleurae lie between the lungs, a stricter threshold shows them; where not even
+    # they are seen, the lungs are cut where they meet most narrowly.
+    tries = [(hu, mm) for mm in (2.0, 4.0, 6.0) for hu in (_LUNG_BELOW_HU, -500, -650)]
+    tries += [(_LUNG_BELOW_HU, mm) for mm in (8.0, 12.0, 16.0, 20.0, 24.0)]
+    for threshold, mm in tries:
         k, j, i = coarse.radius(mm)
-        eroded = label(erode(part, (min(k, 2), j, i)))
+        eroded = label(erode(part & (coarse.hu[box] < threshold), (min(k, 2), j, i)))
         first, second = ((eroded == n).sum((0, 1)) for n in (1, 2))
         if second.sum() < 0.1 * first.sum() or not second.any():
             continue
