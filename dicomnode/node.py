@@ -25,6 +25,7 @@ from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
+from dicomnode.tls import check_files
 
 _log = get_logger("node")
 
@@ -104,6 +105,7 @@ class Node:
     def _start(self) -> None:
         config = self._config
         self._setups = build_setups(config)
+        check_files(config)
         config.data_dir.mkdir(parents=True, exist_ok=True)
         store = InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes)
         outbox = Outbox(config.data_dir)

@@ -15,6 +15,9 @@ _CALLING_NOT_RECOGNIZED: Final = (1, 1, 3)
 _TEMPORARY_CONGESTION: Final = (2, 3, 1)
 _LOCAL_LIMIT_EXCEEDED: Final = (2, 3, 2)
 
+_FEW: Final = 4
+"""So few associations are not divided among peers unless the configuration says so."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
@@ -62,6 +65,8 @@ class Admission:
         Empty: any AE title, from this machine only.
     max_associations : int
         Open at the same time.
+    max_associations_per_peer : int, optional
+        Of these, from one address; by default all but two, so that one peer never takes them all.
     """
 
     def __init__(
@@ -70,9 +75,12 @@ class Admission:
         pipelines: Mapping[str, str],
         allowed_callers: Sequence[AllowedCaller],
         max_associations: int,
+        max_associations_per_peer: int | None = None,
     ) -> None:
         self._pipelines = dict(pipelines)
         self._max_associations = max_associations
+        left_to_others = 2 if max_associations > _FEW else 0
+        self.max_per_peer = max_associations_per_peer or max_associations - left_to_others
         self._callers: dict[str, list[ipaddress.IPv4Network | ipaddress.IPv6Network]] = {}
         for caller in allowed_callers:
             networks = self._callers.setdefault(caller.ae_title, [])
@@ -85,6 +93,7 @@ class Admission:
         calling_ae_title: str,
         host: str,
         open_associations: int,
+        open_from_peer: int = 0,
         is_draining: bool = False,
     ) -> Admitted | Rejected:
         """Decide about one association request.
@@ -97,6 +106,8 @@ class Admission:
             The peer's address.
         open_associations : int
             Those admitted and not yet ended, without this one.
+        open_from_peer : int
+            Of these, from the same address.
         is_draining : bool
             The node is stopping.
         """
@@ -114,6 +125,11 @@ class Admission:
         if open_associations >= self._max_associations:
             return _reject(
                 _LOCAL_LIMIT_EXCEEDED, f"{open_associations} associations are open, the limit"
+            )
+        if open_from_peer >= self.max_per_peer:
+            return _reject(
+                _LOCAL_LIMIT_EXCEEDED,
+                f"{open_from_peer} associations from {host} are open, the limit for one peer",
             )
         return Admitted(pipeline=pipeline)
 
