@@ -20,6 +20,7 @@ from dicomnode.log import get_logger
 from dicomnode.model.series import SeriesRevision
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 from dicomnode.pipeline.workflows import Workflows, queues, submit
+from dicomnode.receive.commitment import Commitments
 from dicomnode.receive.scp import StorageSCP
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
@@ -150,12 +151,16 @@ class Node:
             _log.info("instances_restored", count=restored)
         registry.start()
         self._parts.callback(registry.stop)
+        commitments = Commitments(database, store, config.receive.commitment)
+        commitments.start()
+        self._parts.callback(commitments.stop)
         receiver = StorageSCP(
             config.receive,
             pipelines={each.config.ae_title: name for name, each in self._setups.items()},
             store=store,
             quarantine=Quarantine(config.data_dir),
             sink=registry,
+            commitment=commitments,
         )
         receiver.start()
         self._receiver = receiver

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -13,6 +14,9 @@ from dicomnode.database.tables import instance, series
 from dicomnode.database.upsert import insert_if_absent
 from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision, content_digest
+
+_AT_ONCE: Final = 500
+"""Databases limit how many values a query may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +151,33 @@ def list_instances(
         InstanceRef(**{name: row[name] for name in InstanceRef.__dataclass_fields__})
         for row in rows
     )
+
+
+def find_instances(
+    transaction: Transaction, pipeline: str, sop_instance_uids: Sequence[str]
+) -> dict[str, InstanceRef]:
+    """Return instances by SOP Instance UID, of those that are recorded."""
+    found: dict[str, InstanceRef] = {}
+    for begin in range(0, len(sop_instance_uids), _AT_ONCE):
+        some = sop_instance_uids[begin : begin + _AT_ONCE]
+        rows = transaction.execute(
+            sa.select(instance).where(
+                (instance.c.pipeline == pipeline) & instance.c.sop_instance_uid.in_(some)
+            )
+        ).mappings()
+        for row in rows:
+            found[row["sop_instance_uid"]] = InstanceRef(
+                **{name: row[name] for name in InstanceRef.__dataclass_fields__}
+            )
+    return found
+
+
+def stored_bytes(transaction: Transaction, pipeline: str) -> int:
+    """Return how much the data sets of a pipeline's instances take."""
+    total = sa.select(sa.func.coalesce(sa.func.sum(instance.c.size_bytes), 0)).where(
+        instance.c.pipeline == pipeline
+    )
+    return int(transaction.execute(total).scalar_one())
 
 
 def list_keys(transaction: Transaction) -> frozenset[str]:

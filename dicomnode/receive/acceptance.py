@@ -13,6 +13,7 @@ from dicomnode.standard.sop_classes import (
     CT_TRANSFER_SYNTAXES,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
+    STORAGE_COMMITMENT_PUSH,
     VERIFICATION,
 )
 
@@ -22,7 +23,9 @@ _STORAGE_CLASSES: Final = frozenset(
 _UNCOMPRESSED: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 
 
-def supported_contexts(requested: Iterable[str]) -> list[PresentationContext]:
+def supported_contexts(
+    requested: Iterable[str], *, commitment: bool = False
+) -> list[PresentationContext]:
     """Return the presentation contexts the node supports among what a peer asks for.
 
     Made anew for each association: the library copies whatever it is given at every association,
@@ -32,16 +35,20 @@ def supported_contexts(requested: Iterable[str]) -> list[PresentationContext]:
     ----------
     requested : iterable of str
         Abstract syntaxes of the A-ASSOCIATE-RQ.
+    commitment : bool
+        Whether storage commitment is offered.
 
     Returns
     -------
     list of PresentationContext
-        Verification, and storage in every transfer syntax that CT is sent in: an object that will
-        be ignored need not be decoded either.
+        Verification, storage commitment, and storage in every transfer syntax that CT is sent in:
+        an object that will be ignored need not be decoded either.
     """
     contexts = []
     for abstract_syntax in dict.fromkeys(requested):
-        if abstract_syntax == VERIFICATION:
+        if abstract_syntax == VERIFICATION or (
+            commitment and abstract_syntax == STORAGE_COMMITMENT_PUSH
+        ):
             contexts.append(build_context(abstract_syntax, list(_UNCOMPRESSED)))
         elif abstract_syntax in _STORAGE_CLASSES:
             contexts.append(build_context(abstract_syntax, list(CT_TRANSFER_SYNTAXES)))

@@ -23,6 +23,7 @@ from dicomnode.log import get_logger
 from dicomnode.metrics import ASSOCIATIONS
 from dicomnode.receive.acceptance import supported_contexts
 from dicomnode.receive.admission import NO_REASON, Admission, Admitted, Rejected
+from dicomnode.receive.commitment import Commitments
 from dicomnode.receive.identity import Users
 from dicomnode.receive.listener import Listener
 from dicomnode.receive.recurring import Recurring
@@ -30,7 +31,7 @@ from dicomnode.receive.sink import InstanceSink
 from dicomnode.receive.store import Caller, StoreHandler, StoreRequest
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
-from dicomnode.standard.status import StoreStatus
+from dicomnode.standard.status import ActionStatus, StoreStatus
 from dicomnode.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnode.tls import ServerContexts
 
@@ -58,6 +59,8 @@ class StorageSCP:
     store : InstanceStore
     quarantine : Quarantine
     sink : InstanceSink
+    commitment : Commitments, optional
+        Without it storage commitment is not negotiated.
 
     Raises
     ------
@@ -73,6 +76,7 @@ class StorageSCP:
         store: InstanceStore,
         quarantine: Quarantine,
         sink: InstanceSink,
+        commitment: Commitments | None = None,
     ) -> None:
         self._config = config
         self._admission = Admission(
@@ -83,6 +87,7 @@ class StorageSCP:
         )
         self._handler = StoreHandler(store=store, quarantine=quarantine, sink=sink)
         self._sink = sink
+        self._commitment = commitment
         self._open: dict[Association, Caller] = {}
         self._changed = threading.Condition()
         self._is_draining = False
@@ -137,6 +142,7 @@ class StorageSCP:
                     (evt.EVT_RELEASED, self._on_ended),
                     (evt.EVT_ABORTED, self._on_ended),
                     (evt.EVT_C_STORE, self._on_store),
+                    (evt.EVT_N_ACTION, self._on_action),
                 ],
                 max_connections=config.max_associations + _SPARE_CONNECTIONS,
                 max_connections_per_peer=self._admission.max_per_peer + _SPARE_PER_PEER,
@@ -221,7 +227,9 @@ class StorageSCP:
             if isinstance(decision, Admitted):
                 proposed = request.presentation_context_definition_list
                 wanted = [str(each.abstract_syntax) for each in proposed]
-                assoc.acceptor.supported_contexts = supported_contexts(wanted)
+                assoc.acceptor.supported_contexts = supported_contexts(
+                    wanted, commitment=self._commitment is not None
+                )
         except Exception:  # noqa: BLE001 - see below
             # The library logs what is raised here, no more, and would accept the association.
             _log.exception("admission_failed")
@@ -326,6 +334,14 @@ class StorageSCP:
             ),
             caller,
         )
+
+    def _on_action(self, event: evt.Event) -> tuple[int, None]:
+        with self._changed:
+            caller = self._open.get(event.assoc)
+        if caller is None or self._commitment is None:
+            _log.error("action_without_association")
+            return ActionStatus.PROCESSING_FAILURE, None
+        return self._commitment.ask(event, caller), None
 
 
 def _disconnect(assoc: Association) -> None:

@@ -155,6 +155,26 @@ class InstanceStore:
             key=key,
         )
 
+    def is_whole(self, ref: InstanceRef) -> bool:
+        """Whether the file of an instance is there with the content that `ref` tells.
+
+        Read to the end, so this takes as long as the disk needs for it.
+
+        Raises
+        ------
+        OSError
+            If the file is there and cannot be read.
+        """
+        digest = hashlib.sha256()
+        try:
+            with self.path(ref.key).open("rb") as file:
+                read_file_meta(file)
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+        except (FileNotFoundError, InstanceUnreadable):
+            return False
+        return digest.hexdigest() == ref.sha256
+
     def path(self, key: str) -> Path:
         """Return where the file of `key` lies.
 

@@ -6,6 +6,10 @@ from typing import Final
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 
+STORAGE_COMMITMENT_PUSH: Final = "1.2.840.10008.1.20.1"
+STORAGE_COMMITMENT_PUSH_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
+"""Well-known instance that every request of the push model names (PS3.4 J.3.5)."""
+
 CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2.1"
 LEGACY_CONVERTED_ENHANCED_CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2.2"
