@@ -95,6 +95,7 @@ class Admission:
         open_associations: int,
         open_from_peer: int = 0,
         is_draining: bool = False,
+        shortage: str | None = None,
     ) -> Admitted | Rejected:
         """Decide about one association request.
 
@@ -110,6 +111,8 @@ class Admission:
             Of these, from the same address.
         is_draining : bool
             The node is stopping.
+        shortage : str, optional
+            Why there is no room for what the association would bring.
         """
         pipeline = self._pipelines.get(called_ae_title)
         if pipeline is None:
@@ -121,17 +124,24 @@ class Admission:
         if fault is not None:
             return _reject(_CALLING_NOT_RECOGNIZED, fault)
         if is_draining:
-            return _reject(_TEMPORARY_CONGESTION, "the node is stopping")
-        if open_associations >= self._max_associations:
-            return _reject(
-                _LOCAL_LIMIT_EXCEEDED, f"{open_associations} associations are open, the limit"
-            )
-        if open_from_peer >= self.max_per_peer:
-            return _reject(
-                _LOCAL_LIMIT_EXCEEDED,
-                f"{open_from_peer} associations from {host} are open, the limit for one peer",
-            )
+            shortage = "the node is stopping"
+        if shortage is not None:
+            return _reject(_TEMPORARY_CONGESTION, shortage)
+        fault = self._limit_fault(host, open_associations, open_from_peer)
+        if fault is not None:
+            return _reject(_LOCAL_LIMIT_EXCEEDED, fault)
         return Admitted(pipeline=pipeline)
+
+    def pipeline(self, called_ae_title: str) -> str | None:
+        """Return the pipeline behind a called AE title, None if there is none."""
+        return self._pipelines.get(called_ae_title)
+
+    def _limit_fault(self, host: str, in_all: int, from_peer: int) -> str | None:
+        if in_all >= self._max_associations:
+            return f"{in_all} associations are open, the limit"
+        if from_peer >= self.max_per_peer:
+            return f"{from_peer} associations from {host} are open, the limit for one peer"
+        return None
 
     def _caller_fault(self, calling_ae_title: str, host: str) -> str | None:
         address = _address(host)

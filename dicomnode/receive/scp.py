@@ -21,14 +21,15 @@ from dicomnode.config import ReceiveConfig
 from dicomnode.errors import ConfigError
 from dicomnode.log import get_logger
 from dicomnode.metrics import ASSOCIATIONS
-from dicomnode.receive.acceptance import supported_contexts
+from dicomnode.receive.acceptance import DEFAULT_POLICY, StorePolicy, supported_contexts
 from dicomnode.receive.admission import NO_REASON, Admission, Admitted, Rejected
 from dicomnode.receive.commitment import Commitments
 from dicomnode.receive.identity import Users
+from dicomnode.receive.limits import Limits
 from dicomnode.receive.listener import Listener
 from dicomnode.receive.recurring import Recurring
 from dicomnode.receive.sink import InstanceSink
-from dicomnode.receive.store import Caller, StoreHandler, StoreRequest
+from dicomnode.receive.store import Caller, NoteIgnored, StoreHandler, StoreRequest
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.standard.status import ActionStatus, StoreStatus
@@ -61,6 +62,12 @@ class StorageSCP:
     sink : InstanceSink
     commitment : Commitments, optional
         Without it storage commitment is not negotiated.
+    policies : mapping, optional
+        By pipeline, what is stored; CT without.
+    limits : Limits, optional
+        Those of the configuration, without quotas, by default.
+    ignored : callable, optional
+        Told of instances that are acknowledged and ignored.
 
     Raises
     ------
@@ -77,6 +84,9 @@ class StorageSCP:
         quarantine: Quarantine,
         sink: InstanceSink,
         commitment: Commitments | None = None,
+        policies: Mapping[str, StorePolicy] | None = None,
+        limits: Limits | None = None,
+        ignored: NoteIgnored | None = None,
     ) -> None:
         self._config = config
         self._admission = Admission(
@@ -85,7 +95,20 @@ class StorageSCP:
             max_associations=config.max_associations,
             max_associations_per_peer=config.max_associations_per_peer,
         )
-        self._handler = StoreHandler(store=store, quarantine=quarantine, sink=sink)
+        self._policies = dict(policies or {})
+        self._limits = limits or Limits(
+            store,
+            max_instance_bytes=config.max_instance_bytes,
+            headroom_bytes=config.headroom_bytes,
+        )
+        self._handler = StoreHandler(
+            store=store,
+            quarantine=quarantine,
+            sink=sink,
+            policies=self._policies,
+            limits=self._limits,
+            ignored=ignored,
+        )
         self._sink = sink
         self._commitment = commitment
         self._open: dict[Association, Caller] = {}
@@ -228,7 +251,9 @@ class StorageSCP:
                 proposed = request.presentation_context_definition_list
                 wanted = [str(each.abstract_syntax) for each in proposed]
                 assoc.acceptor.supported_contexts = supported_contexts(
-                    wanted, commitment=self._commitment is not None
+                    wanted,
+                    policy=self._policies.get(decision.pipeline, DEFAULT_POLICY),
+                    commitment=self._commitment is not None,
                 )
         except Exception:  # noqa: BLE001 - see below
             # The library logs what is raised here, no more, and would accept the association.
@@ -262,6 +287,9 @@ class StorageSCP:
 
     def _admit(self, assoc: Association, request: Any) -> Admitted | Rejected:
         host = assoc.requestor.address
+        pipeline = self._admission.pipeline(request.called_ae_title)
+        # Asked before the lock is taken: disk and database may be slow.
+        shortage = None if pipeline is None else self._limits.shortage(pipeline)
         with self._changed:
             decision = self._admission.decide(
                 called_ae_title=request.called_ae_title,
@@ -270,6 +298,7 @@ class StorageSCP:
                 open_associations=len(self._open),
                 open_from_peer=sum(1 for each in self._open.values() if each.host == host),
                 is_draining=self._is_draining,
+                shortage=shortage,
             )
             if isinstance(decision, Rejected):
                 return decision

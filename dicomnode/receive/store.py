@@ -6,10 +6,12 @@ Whoever brings the bytes, the library's data path or another one, calls `StoreHa
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from dicomnode.errors import (
+    DuplicateInstance,
     InstanceUnreadable,
     NodeError,
     ReceiveError,
@@ -17,7 +19,8 @@ from dicomnode.errors import (
 )
 from dicomnode.log import get_logger
 from dicomnode.metrics import INSTANCE_BYTES, INSTANCES
-from dicomnode.receive.acceptance import is_stored
+from dicomnode.receive.acceptance import DEFAULT_POLICY, StorePolicy
+from dicomnode.receive.limits import Limits
 from dicomnode.receive.sink import InstanceSink
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.part10 import Identity, read_identity
@@ -73,6 +76,15 @@ class Caller:
     host: str
 
 
+class NoteIgnored(Protocol):
+    """Remembers an instance that is acknowledged and ignored."""
+
+    def __call__(
+        self, pipeline: str, *, sop_class_uid: str, sop_instance_uid: str, calling_ae_title: str
+    ) -> None:
+        """Record it; an exception becomes a failure status."""
+
+
 class StoreHandler:
     """Checks, stores and reports one instance after the other.
 
@@ -82,9 +94,26 @@ class StoreHandler:
     quarantine : Quarantine
         For what cannot be understood.
     sink : InstanceSink
+    policies : mapping, optional
+        By pipeline; CT is stored and the rest ignored without.
+    limits : Limits, optional
+    ignored : callable, optional
+        Told of instances that are acknowledged and ignored.
     """
 
-    def __init__(self, *, store: InstanceStore, quarantine: Quarantine, sink: InstanceSink) -> None:
+    def __init__(
+        self,
+        *,
+        store: InstanceStore,
+        quarantine: Quarantine,
+        sink: InstanceSink,
+        policies: Mapping[str, StorePolicy] | None = None,
+        limits: Limits | None = None,
+        ignored: NoteIgnored | None = None,
+    ) -> None:
+        self._policies = dict(policies or {})
+        self._limits = limits or Limits(store)
+        self._ignored = ignored
         self._store = store
         self._quarantine = quarantine
         self._sink = sink
@@ -109,11 +138,12 @@ class StoreHandler:
         # This is one of the places that catch everything: a stray exception would be answered
         # with 0xC211 by the library, which tells the sender the wrong thing.
         try:
-            if is_stored(request.sop_class_uid):
+            if self._policy(caller).is_stored(request.sop_class_uid):
                 self._take(request, caller)
                 label = f"{status:04X}"
             else:
                 log.info("instance_ignored", calling_ae_title=caller.calling_ae_title)
+                self._note_ignored(request, caller)
         except ReceiveError as error:
             status = error.status
             label = f"{status:04X}"
@@ -130,12 +160,25 @@ class StoreHandler:
         INSTANCES.labels(caller.pipeline, label).inc()
         return status
 
+    def _policy(self, caller: Caller) -> StorePolicy:
+        return self._policies.get(caller.pipeline, DEFAULT_POLICY)
+
+    def _note_ignored(self, request: StoreRequest, caller: Caller) -> None:
+        if self._ignored is not None:
+            self._ignored(
+                caller.pipeline,
+                sop_class_uid=request.sop_class_uid,
+                sop_instance_uid=request.sop_instance_uid,
+                calling_ae_title=caller.calling_ae_title,
+            )
+
     def _take(self, request: StoreRequest, caller: Caller) -> None:
         if request.context_sop_class_uid != request.sop_class_uid:
             raise SopClassMismatch(
                 f"wanted SOP Class {request.context_sop_class_uid} of the presentation context, "
                 f"found {_loggable(request.sop_class_uid)} in the command"
             )
+        self._limits.check(caller.pipeline, len(request.data_set))
         identity = read_identity(request.data_set, request.transfer_syntax_uid)
         _check_identity(identity, request)
         ref = self._store.store(
@@ -148,12 +191,20 @@ class StoreHandler:
             calling_ae_title=caller.calling_ae_title,
             data_set=request.data_set,
         )
-        self._sink.instance_stored(
-            caller.pipeline,
-            ref,
-            calling_ae_title=caller.calling_ae_title,
-            association_id=caller.association_id,
-        )
+        try:
+            is_kept = self._sink.instance_stored(
+                caller.pipeline,
+                ref,
+                calling_ae_title=caller.calling_ae_title,
+                association_id=caller.association_id,
+            )
+        except DuplicateInstance:
+            self._store.discard(ref)
+            raise
+        if is_kept is False:
+            self._store.discard(ref)
+            return
+        self._limits.add(caller.pipeline, ref.size_bytes)
         INSTANCE_BYTES.labels(caller.pipeline).inc(ref.size_bytes)
 
     def _put_aside(self, request: StoreRequest, caller: Caller, error: ReceiveError) -> str | None:

@@ -14,7 +14,14 @@ from typing import Literal
 
 from dicomnode.config import CompletionConfig
 from dicomnode.database import Database, Transaction
-from dicomnode.database.series_rows import close_series, list_series, record_instance
+from dicomnode.database.note_rows import NoteKind, add_note
+from dicomnode.database.series_rows import (
+    Duplicates,
+    close_series,
+    list_series,
+    record_instance,
+)
+from dicomnode.errors import DuplicateInstance
 from dicomnode.log import get_logger
 from dicomnode.metrics import SERIES_CLOSED
 from dicomnode.model.instance import InstanceRef
@@ -46,6 +53,8 @@ class SeriesRegistry:
         By pipeline.
     submit : callable
         Called in the transaction that closes a series, with its revision: both or neither.
+    duplicates : mapping, optional
+        By pipeline; the first of two is kept without.
     clock : callable
         Monotonic seconds.
     """
@@ -56,8 +65,10 @@ class SeriesRegistry:
         *,
         completion: Mapping[str, CompletionConfig],
         submit: Callable[[Transaction, SeriesRevision], str | None],
+        duplicates: Mapping[str, Duplicates] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._duplicates = dict(duplicates or {})
         self._database = database
         self._completion = completion
         self._submit = submit
@@ -111,26 +122,64 @@ class SeriesRegistry:
 
     def instance_stored(
         self, pipeline: str, ref: InstanceRef, *, calling_ae_title: str, association_id: str
-    ) -> None:
-        """Record an instance whose file is durable; returns when its row is, too."""
+    ) -> bool:
+        """Record an instance whose file is durable; returns when its row is, too.
+
+        Returns
+        -------
+        bool
+            False if an earlier one of its SOP Instance UID, with other content, is kept instead.
+
+        Raises
+        ------
+        DuplicateInstance
+            The same, where the pipeline refuses such instances.
+        """
+        policy = self._duplicates.get(pipeline, "keep-first")
+        at = datetime.now(UTC)
         with self._database.begin() as transaction:
             recorded = record_instance(
-                transaction, pipeline, ref, calling_ae_title=calling_ae_title, at=datetime.now(UTC)
+                transaction,
+                pipeline,
+                ref,
+                calling_ae_title=calling_ae_title,
+                at=at,
+                duplicates=policy,
             )
-        if recorded.sha256 != ref.sha256:
-            _log.warning(
-                "instance_differs_from_first",
-                pipeline=pipeline,
-                sop_instance_uid=ref.sop_instance_uid,
-                kept=recorded.sha256[:16],
-                came=ref.sha256[:16],
-            )
+            is_kept = recorded.sha256 == ref.sha256
+            if not is_kept or recorded.replaced is not None:
+                kind: NoteKind = "replaced" if is_kept else "kept-first"
+                if not is_kept and policy == "refuse":
+                    kind = "refused"
+                add_note(
+                    transaction,
+                    pipeline,
+                    kind=kind,
+                    sop_class_uid=ref.sop_class_uid,
+                    sop_instance_uid=ref.sop_instance_uid,
+                    sha256=recorded.replaced or ref.sha256,
+                    calling_ae_title=calling_ae_title,
+                    at=at,
+                )
+                _log.warning(
+                    "instance_differs_from_first",
+                    pipeline=pipeline,
+                    sop_instance_uid=ref.sop_instance_uid,
+                    became=kind,
+                    first=(recorded.replaced or recorded.sha256)[:16],
+                    came=ref.sha256[:16],
+                )
+        if not is_kept and policy == "refuse":
+            raise DuplicateInstance("another data set has this SOP Instance UID and is kept")
+        if not is_kept:
+            return False
         key = (pipeline, ref.series_instance_uid)
         with self._changed:
             self._touched[association_id].add(key)
             if recorded.is_new or key in self._open:
                 self._apply(key, InstanceStored(at=self._clock(), association_id=association_id))
                 self._changed.notify_all()
+        return True
 
     def association_opened(
         self, association_id: str, *, pipeline: str, calling_ae_title: str

@@ -155,6 +155,19 @@ class InstanceStore:
             key=key,
         )
 
+    def discard(self, ref: InstanceRef) -> None:
+        """Remove the file of an instance that is recorded nowhere.
+
+        Raises
+        ------
+        SpoolFull
+            If the file system refuses.
+        """
+        try:
+            self.path(ref.key).unlink(missing_ok=True)
+        except OSError as error:
+            raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
+
     def is_whole(self, ref: InstanceRef) -> bool:
         """Whether the file of an instance is there with the content that `ref` tells.
 
