@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from dicomnode.config import Config
+from dicomnode.config import Config, PipelineConfig
 from dicomnode.console.app import build_app
 from dicomnode.console.server import ConsoleServer
 from dicomnode.database import Database, Transaction, open_database
-from dicomnode.database.series_rows import list_keys
+from dicomnode.database.series_rows import list_keys, stored_bytes
 from dicomnode.engine import Engine, JobQueue
 from dicomnode.errors import InferenceError, StateError
 from dicomnode.inference.client import TritonClient
@@ -20,11 +20,16 @@ from dicomnode.log import get_logger
 from dicomnode.model.series import SeriesRevision
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 from dicomnode.pipeline.workflows import Workflows, queues, submit
+from dicomnode.receive.acceptance import StorePolicy
+from dicomnode.receive.commitment import Commitments
+from dicomnode.receive.limits import Limits
+from dicomnode.receive.notes import IgnoredInstances
 from dicomnode.receive.scp import StorageSCP
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
+from dicomnode.tls import check_files
 
 _log = get_logger("node")
 
@@ -66,6 +71,10 @@ def open_triton(config: Config, stack: ExitStack) -> TritonClient:
     return client
 
 
+def _policy(config: PipelineConfig) -> StorePolicy:
+    return StorePolicy(config.store_classes, refuse_others=config.other_classes == "refuse")
+
+
 class Node:
     """The whole node on this machine: receiver, workers, console and, if wanted, Triton.
 
@@ -104,6 +113,7 @@ class Node:
     def _start(self) -> None:
         config = self._config
         self._setups = build_setups(config)
+        check_files(config)
         config.data_dir.mkdir(parents=True, exist_ok=True)
         store = InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes)
         outbox = Outbox(config.data_dir)
@@ -140,6 +150,7 @@ class Node:
             database,
             completion={name: each.config.completion for name, each in self._setups.items()},
             submit=submit_revision,
+            duplicates={name: each.config.duplicates for name, each in self._setups.items()},
         )
         with database.begin() as transaction:
             known = list_keys(transaction)
@@ -150,12 +161,19 @@ class Node:
             _log.info("instances_restored", count=restored)
         registry.start()
         self._parts.callback(registry.stop)
+        commitments = Commitments(database, store, config.receive.commitment, flush=registry.flush)
+        commitments.start()
+        self._parts.callback(commitments.stop)
         receiver = StorageSCP(
             config.receive,
             pipelines={each.config.ae_title: name for name, each in self._setups.items()},
             store=store,
             quarantine=Quarantine(config.data_dir),
             sink=registry,
+            commitment=commitments,
+            policies={name: _policy(each.config) for name, each in self._setups.items()},
+            limits=self._limits(store, database, registry),
+            ignored=IgnoredInstances(database).note,
         )
         receiver.start()
         self._receiver = receiver
@@ -164,6 +182,21 @@ class Node:
         console.start()
         self._console = console
         self._parts.callback(console.stop)
+
+    def _limits(self, store: InstanceStore, database: Database, registry: SeriesRegistry) -> Limits:
+        def stored(pipeline: str) -> int:
+            registry.flush()
+            with database.begin() as transaction:
+                return stored_bytes(transaction, pipeline)
+
+        quotas = {name: each.config.quota_bytes for name, each in self._setups.items()}
+        return Limits(
+            store,
+            max_instance_bytes=self._config.receive.max_instance_bytes,
+            headroom_bytes=self._config.receive.headroom_bytes,
+            quotas={name: each for name, each in quotas.items() if each is not None},
+            stored_bytes=stored,
+        )
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

@@ -66,7 +66,7 @@ def _peak_mib(pid: int) -> float:
 
 @contextmanager
 def ours(folder: Path, *, data_path: str = "fast") -> Iterator[Receiver]:
-    command = [sys.executable, "-m", "tests.support.receiver", str(folder), data_path]
+    command = [sys.executable, "-m", "tests.support.receiver_process", str(folder), data_path]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("the receiver has no pipes")

@@ -7,6 +7,7 @@ import typer
 from dicomnode.cli.output import ConfigOption, JsonOption, errors_as_exits, facts, print_json
 from dicomnode.config import Config, find_file, load
 from dicomnode.pipeline.setup import build_setups
+from dicomnode.tls import check_files
 
 app = typer.Typer(no_args_is_help=True, help="Check, show and describe the configuration.")
 
@@ -18,6 +19,7 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     with errors_as_exits():
         settings = load(path)
         setups = build_setups(settings)
+        check_files(settings)
     source = "built-in defaults" if path is None else str(path)
     if as_json:
         print_json({"source": source, "pipelines": {k: v.version for k, v in setups.items()}})

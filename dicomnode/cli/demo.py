@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dicomnode import log
 from dicomnode.cli.findings import findings_lines, seconds_table
 from dicomnode.cli.output import JsonOption, errors_as_exits, facts, print_json, talk
 from dicomnode.demo.run import run_demo
@@ -26,7 +25,6 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Send a synthetic chest CT through a node of its own and show what comes out."""
-    log.configure(form="console", level="warning")
     begin = time.perf_counter()
     with errors_as_exits():
         columns = (

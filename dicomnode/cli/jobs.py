@@ -6,9 +6,8 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from dicomnode.cli.output import ConfigOption, Exit, JsonOption, facts, print_json, talk
+from dicomnode.cli.output import ConfigOption, Exit, JsonOption, fact_table, facts, print_json, talk
 from dicomnode.cli.records import open_records
 from dicomnode.database.job_rows import get_job, list_deliveries, list_jobs
 from dicomnode.engine import JobQueue
@@ -32,7 +31,7 @@ def list_(
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    table = Table("job", "state", "seconds", "why")
+    table = fact_table("job", "state", "seconds", "why")
     for row in rows:
         table.add_row(row.id, row.state, f"{sum(row.seconds.values()):.1f}", row.sentence or "")
     facts.print(table)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dicomnode import __version__
+from dicomnode import __version__, log
 from dicomnode.cli import (
     config,
     demo,
@@ -45,6 +45,8 @@ def _root(
     ] = False,
 ) -> None:
     """Take the options that stand before every command."""
+    # Commands that answer and end speak up only when something is wrong.
+    log.configure(form="console", level="warning")
 
 
 _RUN = "Run"

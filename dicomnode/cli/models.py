@@ -7,18 +7,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import typer
-from rich.table import Table
 
 from dicomnode.cli.output import (
     ConfigOption,
     Exit,
     JsonOption,
     errors_as_exits,
+    fact_table,
     facts,
     print_json,
     talk,
 )
-from dicomnode.cli.serve import configure_log
 from dicomnode.config import find_file, load
 from dicomnode.errors import InferenceError
 from dicomnode.inference.client import TritonClient
@@ -34,7 +33,6 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Hold each pipeline's manifests against the server: names, dtypes and shapes."""
     with errors_as_exits(), ExitStack() as stack:
         settings = load(find_file(config))
-        configure_log(settings.log)
         setups = build_setups(settings)
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="dicomnode-")))
         with talk.status("starting" if settings.inference.triton == "embedded" else "asking"):
@@ -45,9 +43,8 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"server": server, "models": rows})
     else:
-        table = Table(title=server)
-        for column in ("manifest", "model", "version", "contract"):
-            table.add_column(column, overflow="fold")
+        table = fact_table("manifest", "model", "version", "contract")
+        table.title = server
         for row in rows:
             table.add_row(row["name"], row["model"], row["version"], row["fault"] or "kept")
         facts.print(table)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from dicomnode.errors import (
     AssociationUnavailable,
@@ -71,6 +73,14 @@ def exit_code(error: NodeError) -> Exit:
     if isinstance(error, InferenceUnavailable | InferenceTimeout | AssociationUnavailable):
         return Exit.UNAVAILABLE
     return Exit.FAILED
+
+
+def fact_table(*columns: str) -> Table:
+    """Make a table whose cells wrap rather than lose their ends: identifiers are there to copy."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
 
 
 def print_json(value: Any) -> None:

@@ -19,7 +19,6 @@ from dicomnode.cli.output import (
     print_json,
     talk,
 )
-from dicomnode.cli.serve import configure_log
 from dicomnode.config import find_file, load
 from dicomnode.errors import ConfigError
 from dicomnode.imaging.files import FoundFiles, find_series
@@ -48,7 +47,6 @@ def process(
     """
     with errors_as_exits(), ExitStack() as stack:
         settings = load(find_file(config))
-        configure_log(settings.log)
         setup = _choose(build_setups(settings), pipeline)
         found = find_series(paths)
         _tell_left_out(found)

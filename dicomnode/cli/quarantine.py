@@ -6,9 +6,15 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from dicomnode.cli.output import ConfigOption, JsonOption, errors_as_exits, facts, print_json
+from dicomnode.cli.output import (
+    ConfigOption,
+    JsonOption,
+    errors_as_exits,
+    fact_table,
+    facts,
+    print_json,
+)
 from dicomnode.config import find_file, load
 from dicomnode.spool.quarantine import Quarantine
 
@@ -23,7 +29,7 @@ def list_(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     if as_json:
         print_json([asdict(item) for item in items])
         return
-    table = Table("id", "last seen", "count", "why")
+    table = fact_table("id", "last seen", "count", "why")
     for item in items:
         table.add_row(item.id, item.last_seen, str(item.count), item.reason)
     facts.print(table)

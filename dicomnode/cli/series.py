@@ -6,9 +6,8 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from dicomnode.cli.output import ConfigOption, Exit, JsonOption, facts, print_json, talk
+from dicomnode.cli.output import ConfigOption, Exit, JsonOption, fact_table, facts, print_json, talk
 from dicomnode.cli.records import open_records
 from dicomnode.database.job_rows import list_deliveries, list_jobs
 from dicomnode.database.series_rows import list_series
@@ -31,7 +30,7 @@ def list_(
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    table = Table("series", "pipeline", "from", "state", "instances", "last received")
+    table = fact_table("series", "pipeline", "from", "state", "instances", "last received")
     for row in rows:
         last = row.last_received_at.isoformat(sep=" ", timespec="seconds")
         count = str(row.instance_count)

@@ -40,7 +40,7 @@ def serve(config: ConfigOption = None) -> None:
     """Receive, analyze, send: the whole node. Ctrl-C or SIGTERM drains and stops it."""
     with errors_as_exits():
         settings = load(find_file(config))
-        configure_log(settings.log)
+        _configure_log(settings.log)
         signals = _Signals()
         node = Node(settings)
         try:
@@ -59,11 +59,12 @@ def serve(config: ConfigOption = None) -> None:
         talk.print("stopped")
 
 
-def configure_log(config: LogConfig) -> None:
+def _configure_log(config: LogConfig) -> None:
     """Set logging up as configured; for people on a terminal, as JSON else."""
-    form: log.Form
-    if config.form == "auto":
-        form = "console" if sys.stderr.isatty() else "json"
-    else:
-        form = config.form
-    log.configure(form=form, level=config.level)
+    log.configure(form=_form(config), level=config.level)
+
+
+def _form(config: LogConfig) -> log.Form:
+    if config.form != "auto":
+        return config.form
+    return "console" if sys.stderr.isatty() else "json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 
@@ -14,6 +14,9 @@ from dicomnode.database.tables import instance, series
 from dicomnode.database.upsert import insert_if_absent, insert_many_if_absent
 from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision, content_digest
+
+_AT_ONCE: Final = 500
+"""Databases limit how many values a query may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,10 @@ class SeriesRow:
     last_received_at: datetime
 
 
+Duplicates = Literal["keep-first", "replace", "refuse"]
+"""Which of two instances with one SOP Instance UID and different content stays."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """What recording an instance did.
@@ -44,10 +51,13 @@ class Recorded:
     sha256 : str
         Digest of the instance that the series holds; another one's if the sender used its
         SOP Instance UID before for different bytes.
+    replaced : str or None
+        Digest of the instance that had to go.
     """
 
     is_new: bool
     sha256: str
+    replaced: str | None = None
 
 
 def record_instance(
@@ -57,8 +67,13 @@ def record_instance(
     *,
     calling_ae_title: str,
     at: datetime,
+    duplicates: Duplicates = "keep-first",
 ) -> Recorded:
-    """Record a stored instance and open its series; the first of two with one UID is kept."""
+    """Record a stored instance and open its series.
+
+    Of two with one SOP Instance UID and different content the first is kept, unless `duplicates`
+    is ``replace`` and both are of the same series.
+    """
     is_new = insert_if_absent(
         transaction,
         instance,
@@ -77,8 +92,32 @@ def record_instance(
         kept = (instance.c.pipeline == pipeline) & (
             instance.c.sop_instance_uid == ref.sop_instance_uid
         )
-        sha256 = transaction.execute(sa.select(instance.c.sha256).where(kept)).scalar_one()
-        return Recorded(is_new=False, sha256=sha256)
+        first = transaction.execute(sa.select(instance).where(kept)).mappings().one()
+        if (
+            duplicates != "replace"
+            or first["sha256"] == ref.sha256
+            or first["series_instance_uid"] != ref.series_instance_uid
+        ):
+            return Recorded(is_new=False, sha256=first["sha256"])
+        transaction.execute(
+            sa.update(instance)
+            .where(kept)
+            .values(
+                study_instance_uid=ref.study_instance_uid,
+                sop_class_uid=ref.sop_class_uid,
+                transfer_syntax_uid=ref.transfer_syntax_uid,
+                sha256=ref.sha256,
+                size_bytes=ref.size_bytes,
+                key=ref.key,
+                received_at=at,
+            )
+        )
+        transaction.execute(
+            sa.update(series)
+            .where(_is_series(pipeline, ref.series_instance_uid))
+            .values(state="open", last_received_at=at)
+        )
+        return Recorded(is_new=True, sha256=ref.sha256, replaced=first["sha256"])
     insert_if_absent(
         transaction,
         series,
@@ -247,6 +286,33 @@ def list_digests(
         )
     )
     return {row.sop_instance_uid: row.sha256 for row in rows}
+
+
+def find_instances(
+    transaction: Transaction, pipeline: str, sop_instance_uids: Sequence[str]
+) -> dict[str, InstanceRef]:
+    """Return instances by SOP Instance UID, of those that are recorded."""
+    found: dict[str, InstanceRef] = {}
+    for begin in range(0, len(sop_instance_uids), _AT_ONCE):
+        some = sop_instance_uids[begin : begin + _AT_ONCE]
+        rows = transaction.execute(
+            sa.select(instance).where(
+                (instance.c.pipeline == pipeline) & instance.c.sop_instance_uid.in_(some)
+            )
+        ).mappings()
+        for row in rows:
+            found[row["sop_instance_uid"]] = InstanceRef(
+                **{name: row[name] for name in InstanceRef.__dataclass_fields__}
+            )
+    return found
+
+
+def stored_bytes(transaction: Transaction, pipeline: str) -> int:
+    """Return how much the data sets of a pipeline's instances take."""
+    total = sa.select(sa.func.coalesce(sa.func.sum(instance.c.size_bytes), 0)).where(
+        instance.c.pipeline == pipeline
+    )
+    return int(transaction.execute(total).scalar_one())
 
 
 def list_keys(transaction: Transaction) -> frozenset[str]:

@@ -51,10 +51,10 @@ class Opacity:
 
 
 OPACITIES: Final = (
-    Opacity(center_mm=(-95.0, 52.0, 120.0), radii_mm=(26.0, 22.0, 24.0), hu=-480),
-    Opacity(center_mm=(-78.0, -30.0, 205.0), radii_mm=(18.0, 16.0, 16.0), hu=-520),
-    Opacity(center_mm=(92.0, 48.0, 125.0), radii_mm=(22.0, 22.0, 30.0), hu=-450),
-    Opacity(center_mm=(72.0, -20.0, 220.0), radii_mm=(13.0, 13.0, 15.0), hu=-500),
+    Opacity(center_mm=(-95.0, 52.0, 120.0), radii_mm=(36.0, 30.0, 34.0), hu=-480),
+    Opacity(center_mm=(-78.0, -30.0, 205.0), radii_mm=(26.0, 22.0, 24.0), hu=-520),
+    Opacity(center_mm=(92.0, 48.0, 125.0), radii_mm=(32.0, 30.0, 40.0), hu=-450),
+    Opacity(center_mm=(72.0, -20.0, 220.0), radii_mm=(20.0, 18.0, 22.0), hu=-500),
     Opacity(center_mm=(-88.0, 62.0, 112.0), radii_mm=(12.0, 10.0, 12.0), hu=-20),
     Opacity(center_mm=(80.0, 40.0, 190.0), radii_mm=(11.0, 10.0, 10.0), hu=10),
 )
@@ -107,7 +107,8 @@ def _lungs(cage: Plane, x: Plane, y: Plane, z: float) -> NDArray[np.uint8]:
     if z > 296.0:
         return np.zeros(cage.shape, np.uint8)
     # The middle: vertebrae behind, great vessels and airways, thymus in front.
-    free = cage < 1.0
+    # The apex is round, though the ribs around it are not yet narrow.
+    free = cage < 1.0 - max(z - 225.0, 0.0) ** 3 / 71.0**3
     free &= _ellipse(x, y, 0.0, 74.0, 30.0, 34.0) > 1.0
     hila = 14.0 * float(np.exp(-(((z - 168.0) / 40.0) ** 2)))
     free &= _ellipse(x, y, 2.0, 4.0, 27.0 + hila, 56.0) > 1.0

@@ -53,11 +53,11 @@ def grow_tree(
     tubes: list[Tube] = []
     while ends and len(tubes) < count:
         at, along, radius = ends.pop(0)
-        tip = at + along * (7.0 + 4.2 * radius) * rng.uniform(0.8, 1.3)
+        tip = at + along * (6.0 + 4.0 * radius) * rng.uniform(0.8, 1.3)
         tubes.append(Tube(start=_point(at), end=_point(tip), radius_mm=radius))
-        if radius < 0.7:
+        if radius < 0.5:
             continue
-        for share in (0.86, 0.74):
+        for share in (0.82, 0.68):
             turned = along + rng.normal(0.0, 0.42, 3)
             ends.append((tip, turned / np.linalg.norm(turned), radius * share))
     return tubes

@@ -159,7 +159,7 @@ def _draw_vessels(
     rng: np.random.Generator,
 ) -> None:
     for side, outward in ((LEFT, 1.0), (RIGHT, -1.0)):
-        for tube in grow_tree(rng, HILA[side], 5.5, count=700, outward_x=outward):
+        for tube in grow_tree(rng, HILA[side], 5.0, count=900, outward_x=outward):
             for box, distance in tube_voxels(tube, hu.shape, spacing_kji_mm, origin):
                 # Thin vessels fill part of a voxel: fade over its width.
                 fill = np.clip((tube.radius_mm - distance) / spacing_kji_mm[1] + 0.5, 0.0, 1.0)

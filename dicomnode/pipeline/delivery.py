@@ -18,7 +18,7 @@ from dicomnode.database.job_rows import (
     record_sent,
     set_delivery,
 )
-from dicomnode.errors import SendError, StateError
+from dicomnode.errors import ConfigError, SendError, StateError
 from dicomnode.log import get_logger
 from dicomnode.metrics import DELIVERIES
 from dicomnode.pipeline.analysis import OBJECT_FILES
@@ -107,6 +107,9 @@ class Delivery:
             outcomes = self._transport(job, name, destination, paths)
         except SendError as error:
             return ("again" if error.retryable else "parked"), str(error)
+        except ConfigError as error:
+            # Certificates may be in the middle of being renewed.
+            return "again", str(error)
         refused = [each for each in outcomes if not each.accepted]
         words = "; ".join(f"{each.path.name}: {each.words}" for each in outcomes)
         if not refused:
@@ -129,6 +132,7 @@ class Delivery:
                 calling_ae_title=destination.calling_ae_title
                 or self._calling_ae_titles[job.pipeline],
                 timeout_seconds=destination.timeout_seconds,
+                tls=destination.tls,
                 on_sent=note,
             )
         return copy_to_folder(paths, folder=destination.path, subfolder=job.series_instance_uid)

@@ -7,10 +7,12 @@ Whoever brings the bytes calls `StoreHandler.begin` and gives them as they come,
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from dicomnode.errors import (
+    DuplicateInstance,
     InstanceUnreadable,
     NodeError,
     ReceiveError,
@@ -19,7 +21,8 @@ from dicomnode.errors import (
 )
 from dicomnode.log import get_logger
 from dicomnode.metrics import INSTANCE_BYTES, INSTANCES
-from dicomnode.receive.acceptance import is_stored
+from dicomnode.receive.acceptance import DEFAULT_POLICY, StorePolicy
+from dicomnode.receive.limits import Limits
 from dicomnode.receive.sink import InstanceSink
 from dicomnode.spool.incoming import Incoming
 from dicomnode.spool.instances import InstanceStore
@@ -86,6 +89,15 @@ class Caller:
     host: str
 
 
+class NoteIgnored(Protocol):
+    """Remembers an instance that is acknowledged and ignored."""
+
+    def __call__(
+        self, pipeline: str, *, sop_class_uid: str, sop_instance_uid: str, calling_ae_title: str
+    ) -> None:
+        """Record it; an exception becomes a failure status."""
+
+
 class StoreHandler:
     """Checks, stores and reports one instance after the other.
 
@@ -95,12 +107,25 @@ class StoreHandler:
     quarantine : Quarantine
         For what cannot be understood.
     sink : InstanceSink
+    policies : mapping, optional
+        By pipeline; CT is stored and the rest ignored without.
+    limits : Limits, optional
+    ignored : callable, optional
+        Told of instances that are acknowledged and ignored.
     """
 
-    def __init__(self, *, store: InstanceStore, quarantine: Quarantine, sink: InstanceSink) -> None:
-        self._store = store
-        self._quarantine = quarantine
-        self._sink = sink
+    def __init__(
+        self,
+        *,
+        store: InstanceStore,
+        quarantine: Quarantine,
+        sink: InstanceSink,
+        policies: Mapping[str, StorePolicy] | None = None,
+        limits: Limits | None = None,
+        ignored: NoteIgnored | None = None,
+    ) -> None:
+        self._policies = dict(policies or {})
+        self._parts = _Parts(store, quarantine, sink, limits or Limits(store), ignored)
 
     def handle(self, request: StoreRequest, caller: Caller) -> int:
         """Store an instance that has come whole and return the C-STORE status; it raises nothing.
@@ -122,9 +147,19 @@ class StoreHandler:
         Reception
             Takes the data set as it comes.  It must be finished or abandoned.
         """
-        return Reception(
-            command, caller, store=self._store, quarantine=self._quarantine, sink=self._sink
-        )
+        policy = self._policies.get(caller.pipeline, DEFAULT_POLICY)
+        return Reception(command, caller, policy, self._parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What every reception needs."""
+
+    store: InstanceStore
+    quarantine: Quarantine
+    sink: InstanceSink
+    limits: Limits
+    ignored: NoteIgnored | None
 
 
 class Reception:
@@ -135,22 +170,14 @@ class Reception:
     """
 
     def __init__(
-        self,
-        command: StoreCommand,
-        caller: Caller,
-        *,
-        store: InstanceStore,
-        quarantine: Quarantine,
-        sink: InstanceSink,
+        self, command: StoreCommand, caller: Caller, policy: StorePolicy, parts: _Parts
     ) -> None:
         self._command = command
         self._caller = caller
-        self._store = store
-        self._quarantine = quarantine
-        self._sink = sink
+        self._parts = parts
         self._incoming: Incoming | None = None
         self._refusal: Exception | None = None
-        self._is_ignored = not is_stored(command.sop_class_uid)
+        self._is_ignored = not policy.is_stored(command.sop_class_uid)
         if not self._is_ignored:
             try:
                 self._incoming = self._open()
@@ -162,6 +189,9 @@ class Reception:
         if self._incoming is None:
             return
         try:
+            # Before it is written, so that what is over a limit never fills the disk.
+            so_far = self._incoming.size_bytes + len(chunk)
+            self._parts.limits.check(self._caller.pipeline, so_far)
             self._incoming.write(chunk)
         except Exception as error:  # noqa: BLE001 - it is what `finish` answers with
             self._refusal = error
@@ -182,7 +212,7 @@ class Reception:
         # with 0xC211 by the library, which tells the sender the wrong thing.
         try:
             if self._is_ignored:
-                self._log().info("instance_ignored", calling_ae_title=self._caller.calling_ae_title)
+                self._ignore()
             else:
                 self._take()
                 label = f"{status:04X}"
@@ -216,6 +246,17 @@ class Reception:
             # The start-up scan removes what is left; the peer's status does not depend on it.
             self._log().error("leftover_not_removed", reason=error.strerror)
 
+    def _ignore(self) -> None:
+        caller, command = self._caller, self._command
+        self._log().info("instance_ignored", calling_ae_title=caller.calling_ae_title)
+        if self._parts.ignored is not None:
+            self._parts.ignored(
+                caller.pipeline,
+                sop_class_uid=command.sop_class_uid,
+                sop_instance_uid=command.sop_instance_uid,
+                calling_ae_title=caller.calling_ae_title,
+            )
+
     def _open(self) -> Incoming:
         command = self._command
         if command.context_sop_class_uid != command.sop_class_uid:
@@ -223,7 +264,7 @@ class Reception:
                 f"wanted SOP Class {command.context_sop_class_uid} of the presentation context, "
                 f"found {_loggable(command.sop_class_uid)} in the command"
             )
-        return self._store.open(
+        return self._parts.store.open(
             sop_class_uid=command.sop_class_uid,
             sop_instance_uid=command.sop_instance_uid,
             transfer_syntax_uid=command.transfer_syntax_uid,
@@ -236,18 +277,27 @@ class Reception:
         caller, command = self._caller, self._command
         identity = self._incoming.identity()
         _check_identity(identity, command)
-        ref = self._store.keep(
+        store = self._parts.store
+        ref = store.keep(
             self._incoming,
             identity,
             pipeline=caller.pipeline,
             transfer_syntax_uid=command.transfer_syntax_uid,
         )
-        self._sink.instance_stored(
-            caller.pipeline,
-            ref,
-            calling_ae_title=caller.calling_ae_title,
-            association_id=caller.association_id,
-        )
+        try:
+            is_kept = self._parts.sink.instance_stored(
+                caller.pipeline,
+                ref,
+                calling_ae_title=caller.calling_ae_title,
+                association_id=caller.association_id,
+            )
+        except DuplicateInstance:
+            store.discard(ref)
+            raise
+        if is_kept is False:
+            store.discard(ref)
+            return
+        self._parts.limits.add(caller.pipeline, ref.size_bytes)
         INSTANCE_BYTES.labels(caller.pipeline).inc(ref.size_bytes)
 
     def _put_aside(self, error: ReceiveError) -> str | None:
@@ -267,9 +317,9 @@ class Reception:
         }
         try:
             with self._incoming.content() as data_set:
-                if data_set is None or self._store.free_bytes() < len(data_set):
+                if data_set is None or self._parts.store.free_bytes() < len(data_set):
                     return None
-                return self._quarantine.keep(data_set, reason=str(error), facts=facts)
+                return self._parts.quarantine.keep(data_set, reason=str(error), facts=facts)
         except (OSError, NodeError) as failure:
             # The sender gets its status all the same; what is lost is our copy of a refused object.
             self._log().error("quarantine_failed", reason=str(failure))

@@ -18,6 +18,7 @@ from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
+from dicomnode.config import TlsClientConfig
 from dicomnode.errors import (
     AssociationRejected,
     AssociationUnavailable,
@@ -36,6 +37,7 @@ from dicomnode.standard.sop_classes import (
 )
 from dicomnode.standard.status import describe_store_status, is_success, is_transient
 from dicomnode.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicomnode.tls import build_client_context
 
 __all__ = ("StoreOutcome", "echo", "send_instances")
 
@@ -80,6 +82,7 @@ def send_instances(
     to: AEAddress,
     calling_ae_title: str,
     timeout_seconds: float,
+    tls: TlsClientConfig | None = None,
     on_sent: Callable[[StoreOutcome], None] | None = None,
 ) -> tuple[StoreOutcome, ...]:
     """Send DICOM files by C-STORE over one association (PS3.4 B).
@@ -94,6 +97,8 @@ def send_instances(
         Ours.
     timeout_seconds : float
         For connecting, for negotiation and for each answer.
+    tls : TlsClientConfig, optional
+        Without it the connection is in the clear.  Its files are read each time.
     on_sent : callable, optional
         Told each outcome as soon as it is known, so that what was accepted is on record even when
         the association breaks later.
@@ -106,7 +111,10 @@ def send_instances(
     Raises
     ------
     AssociationUnavailable
-        If there is no connection, the peer aborts, or it does not answer in time.
+        If there is no connection or TLS fails on it, the peer aborts, or it does not answer in
+        time.
+    ConfigError
+        If a file of `tls` cannot be used.
     AssociationRejected
         If the peer rejects the association.
     ContextNotAccepted
@@ -117,7 +125,7 @@ def send_instances(
     files = [_read(path) for path in paths]
     outcomes: dict[Path, StoreOutcome] = {}
     for batch, contexts in _batches(files):
-        with _associated(contexts, to, calling_ae_title, timeout_seconds) as assoc:
+        with _associated(contexts, to, calling_ae_title, timeout_seconds, tls) as assoc:
             for file in batch:
                 outcome = _send(assoc, file, to)
                 outcomes[file.path] = outcome
@@ -126,7 +134,13 @@ def send_instances(
     return tuple(outcomes[path] for path in paths)
 
 
-def echo(to: AEAddress, *, calling_ae_title: str, timeout_seconds: float) -> float:
+def echo(
+    to: AEAddress,
+    *,
+    calling_ae_title: str,
+    timeout_seconds: float,
+    tls: TlsClientConfig | None = None,
+) -> float:
     """Verify that a peer answers, by C-ECHO (PS3.4 A).
 
     Returns
@@ -140,7 +154,7 @@ def echo(to: AEAddress, *, calling_ae_title: str, timeout_seconds: float) -> flo
         As in `send_instances`; also if the answer is no Success.
     """
     context = build_context(VERIFICATION, [IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN])
-    with _associated([context], to, calling_ae_title, timeout_seconds) as assoc:
+    with _associated([context], to, calling_ae_title, timeout_seconds, tls) as assoc:
         begin = time.monotonic()
         answer = assoc.send_c_echo()
         seconds = time.monotonic() - begin
@@ -202,6 +216,7 @@ def _associated(
     to: AEAddress,
     calling_ae_title: str,
     timeout_seconds: float,
+    tls: TlsClientConfig | None,
 ) -> Iterator[Association]:
     """Open an association, release it at the end of the block, abort it if the block raises."""
     ae = AE(ae_title=calling_ae_title)
@@ -211,8 +226,17 @@ def _associated(
     ae.acse_timeout = timeout_seconds
     ae.dimse_timeout = timeout_seconds
     ae.network_timeout = timeout_seconds
-    assoc = ae.associate(to.host, to.port, contexts=contexts, ae_title=to.ae_title)
+    context = None if tls is None else build_client_context(tls, path=f"tls of {to}")
+    assoc = ae.associate(
+        to.host,
+        to.port,
+        contexts=contexts,
+        ae_title=to.ae_title,
+        tls_args=None if context is None else (context, to.host),
+    )
     if not assoc.is_established:
+        if context is not None and context.failure is not None:
+            raise AssociationUnavailable(f"no TLS connection with {to}: {context.failure}")
         raise _explain(assoc, to, timeout_seconds)
     try:
         yield assoc

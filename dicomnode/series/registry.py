@@ -15,15 +15,19 @@ from typing import Literal
 
 from dicomnode.config import CompletionConfig
 from dicomnode.database import Database, Transaction
+from dicomnode.database.note_rows import NoteKind, add_note
 from dicomnode.database.series_rows import (
     Arrived,
+    Duplicates,
     Recorded,
     close_series,
+    find_instances,
     list_digests,
     list_series,
     record_instance,
     record_instances,
 )
+from dicomnode.errors import DuplicateInstance
 from dicomnode.log import get_logger
 from dicomnode.metrics import SERIES_CLOSED
 from dicomnode.model.instance import InstanceRef
@@ -76,6 +80,8 @@ class SeriesRegistry:
         By pipeline.
     submit : callable
         Called in the transaction that closes a series, with its revision: both or neither.
+    duplicates : mapping, optional
+        By pipeline; the first of two is kept without.
     clock : callable
         Monotonic seconds.
     """
@@ -86,8 +92,10 @@ class SeriesRegistry:
         *,
         completion: Mapping[str, CompletionConfig],
         submit: Callable[[Transaction, SeriesRevision], str | None],
+        duplicates: Mapping[str, Duplicates] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._duplicates = dict(duplicates or {})
         self._database = database
         self._completion = completion
         self._submit = submit
@@ -165,14 +173,21 @@ class SeriesRegistry:
 
     def instance_stored(
         self, pipeline: str, ref: InstanceRef, *, calling_ae_title: str, association_id: str
-    ) -> None:
+    ) -> bool:
         """Take note of an instance whose file is durable.
 
         Its row follows within a moment, in one transaction with others.  The file is the truth
         until then: `restore` finds it after a crash.
 
+        Returns
+        -------
+        bool
+            False if an earlier one of its SOP Instance UID, with other content, is kept instead.
+
         Raises
         ------
+        DuplicateInstance
+            The same, where the pipeline refuses such instances.
         StateError
             If rows cannot be written now.
         """
@@ -181,8 +196,8 @@ class SeriesRegistry:
         stored = _Stored(self._clock(), association_id, arrived)
         if self._first_digest(pipeline, ref) == ref.sha256:
             self._rows.put(stored)
-        else:
-            self._record_other_content(stored)
+            return True
+        return self._record_other_content(stored)
 
     def _first_digest(self, pipeline: str, ref: InstanceRef) -> str:
         """Return the digest of the first instance with this SOP Instance UID, perhaps this one."""
@@ -197,26 +212,87 @@ class SeriesRegistry:
             with self._lock:
                 known = self._digests.setdefault(key, found)
         with self._lock:
+            if ref.sop_instance_uid in known:
+                return known[ref.sop_instance_uid]
+        elsewhere = self._digest_elsewhere(pipeline, ref)
+        if elsewhere is not None:
+            return elsewhere
+        with self._lock:
             return known.setdefault(ref.sop_instance_uid, ref.sha256)
 
-    def _record_other_content(self, stored: _Stored) -> None:
+    def _digest_elsewhere(self, pipeline: str, ref: InstanceRef) -> str | None:
+        """Return the digest of an instance with this UID that another series holds, if any.
+
+        Asked of the database only where the sender is told of it, since it costs a query for each
+        instance.  Elsewhere it is enough to find out when the row is written.
+        """
+        if self._duplicates.get(pipeline, "keep-first") != "refuse":
+            return None
+        with self._lock:
+            for (other, _), digests in self._digests.items():
+                if other == pipeline and ref.sop_instance_uid in digests:
+                    return digests[ref.sop_instance_uid]
+        with self._database.begin() as transaction:
+            found = find_instances(transaction, pipeline, [ref.sop_instance_uid])
+        first = found.get(ref.sop_instance_uid)
+        return None if first is None else first.sha256
+
+    def _record_other_content(self, stored: _Stored) -> bool:
         """Decide about an instance whose SOP Instance UID came before with other bytes.
 
-        Its row is not deferred: what the sender is told may depend on the decision.
+        Its row is not deferred: what the sender is told depends on the decision.
         """
         arrived = stored.arrived
         self._rows.flush()
         with self._database.begin() as transaction:
-            recorded = record_instance(
-                transaction,
-                arrived.pipeline,
-                arrived.ref,
-                calling_ae_title=arrived.calling_ae_title,
-                at=arrived.at,
-            )
+            recorded = self._decide(transaction, arrived)
+        is_kept = recorded.sha256 == arrived.ref.sha256
         with self._changed:
             self._take_in(stored, recorded)
             self._changed.notify_all()
+        if not is_kept and self._policy(arrived) == "refuse":
+            raise DuplicateInstance("another data set has this SOP Instance UID and is kept")
+        return is_kept
+
+    def _policy(self, arrived: Arrived) -> Duplicates:
+        return self._duplicates.get(arrived.pipeline, "keep-first")
+
+    def _decide(self, transaction: Transaction, arrived: Arrived) -> Recorded:
+        """Record an instance as the pipeline's policy has it, and a note of what had to go."""
+        ref, policy = arrived.ref, self._policy(arrived)
+        recorded = record_instance(
+            transaction,
+            arrived.pipeline,
+            ref,
+            calling_ae_title=arrived.calling_ae_title,
+            at=arrived.at,
+            duplicates=policy,
+        )
+        is_kept = recorded.sha256 == ref.sha256
+        if is_kept and recorded.replaced is None:
+            return recorded
+        kind: NoteKind = "replaced" if is_kept else "kept-first"
+        if not is_kept and policy == "refuse":
+            kind = "refused"
+        add_note(
+            transaction,
+            arrived.pipeline,
+            kind=kind,
+            sop_class_uid=ref.sop_class_uid,
+            sop_instance_uid=ref.sop_instance_uid,
+            sha256=recorded.replaced or ref.sha256,
+            calling_ae_title=arrived.calling_ae_title,
+            at=arrived.at,
+        )
+        _log.warning(
+            "instance_differs_from_first",
+            pipeline=arrived.pipeline,
+            sop_instance_uid=ref.sop_instance_uid,
+            became=kind,
+            first=(recorded.replaced or recorded.sha256)[:16],
+            came=ref.sha256[:16],
+        )
+        return recorded
 
     def flush(self) -> None:
         """Return once the rows of everything stored so far are durable.
@@ -253,7 +329,7 @@ class SeriesRegistry:
         recorded: tuple[Recorded, ...] = ()
         if stored:
             with self._database.begin() as transaction:
-                recorded = record_instances(transaction, [each.arrived for each in stored])
+                recorded = self._record_all(transaction, [each.arrived for each in stored])
         results = iter(recorded)
         with self._changed:
             for each in batch:
@@ -263,19 +339,25 @@ class SeriesRegistry:
                     self._let_go(each)
             self._changed.notify_all()
 
+    def _record_all(
+        self, transaction: Transaction, arrived: Sequence[Arrived]
+    ) -> tuple[Recorded, ...]:
+        """Record many; decide where another process, or another series, had the UID before."""
+        recorded = record_instances(transaction, arrived)
+        return tuple(
+            done if done.sha256 == each.ref.sha256 else self._decide(transaction, each)
+            for each, done in zip(arrived, recorded, strict=True)
+        )
+
     def _take_in(self, stored: _Stored, recorded: Recorded) -> None:
         """Let a series know of an instance; the lock is held."""
         pipeline, ref = stored.arrived.pipeline, stored.arrived.ref
-        if recorded.sha256 != ref.sha256:
-            _log.warning(
-                "instance_differs_from_first",
-                pipeline=pipeline,
-                sop_instance_uid=ref.sop_instance_uid,
-                kept=recorded.sha256[:16],
-                came=ref.sha256[:16],
-            )
         key = (pipeline, ref.series_instance_uid)
+        if key in self._digests and (recorded.is_new or recorded.sha256 != ref.sha256):
+            self._digests[key][ref.sop_instance_uid] = recorded.sha256
         self._touched[stored.association_id].add(key)
+        if recorded.sha256 != ref.sha256:
+            return  # another one is kept
         if recorded.is_new or key in self._open:
             event = InstanceStored(at=stored.at, association_id=stored.association_id)
             self._apply(key, event)
@@ -288,6 +370,8 @@ class SeriesRegistry:
                     at=ended.at, association_id=ended.association_id, how=ended.how
                 )
                 self._apply(key, event)
+            else:
+                self._digests.pop(key, None)  # it brought nothing new
 
     # -- closing
 

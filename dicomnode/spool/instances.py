@@ -244,6 +244,39 @@ class InstanceStore:
         with self.path(ref.key).open("rb") as file:
             return read_file_meta(file).source_ae_title
 
+    def discard(self, ref: InstanceRef) -> None:
+        """Remove the file of an instance that is recorded nowhere.
+
+        Raises
+        ------
+        SpoolFull
+            If the file system refuses.
+        """
+        try:
+            self.path(ref.key).unlink(missing_ok=True)
+        except OSError as error:
+            raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
+
+    def is_whole(self, ref: InstanceRef) -> bool:
+        """Whether the file of an instance is there with the content that `ref` tells.
+
+        Read to the end, so this takes as long as the disk needs for it.
+
+        Raises
+        ------
+        OSError
+            If the file is there and cannot be read.
+        """
+        digest = hashlib.sha256()
+        try:
+            with self.path(ref.key).open("rb") as file:
+                read_file_meta(file)
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+        except (FileNotFoundError, InstanceUnreadable):
+            return False
+        return digest.hexdigest() == ref.sha256
+
     def path(self, key: str) -> Path:
         """Return where the file of `key` lies.
 

@@ -14,6 +14,26 @@ class StoreStatus(IntEnum):
     CANNOT_UNDERSTAND = 0xC000
 
 
+class FailureReason(IntEnum):
+    """Why an instance is not committed, (0008,1197) (PS3.3 C.14.1.1)."""
+
+    PROCESSING_FAILURE = 0x0110
+    NO_SUCH_OBJECT_INSTANCE = 0x0112
+    CLASS_INSTANCE_CONFLICT = 0x0119
+    SOP_CLASS_NOT_SUPPORTED = 0x0122
+
+
+class ActionStatus(IntEnum):
+    """N-ACTION statuses this node answers with (PS3.7 10.1.4.1.10)."""
+
+    SUCCESS = 0x0000
+    PROCESSING_FAILURE = 0x0110
+    NO_SUCH_SOP_INSTANCE = 0x0112
+    INVALID_ARGUMENT = 0x0115
+    NO_SUCH_ACTION = 0x0123
+    RESOURCE_LIMITATION = 0x0213
+
+
 def is_success(status: int) -> bool:
     """Whether the peer has the instance: success, or a warning (PS3.7 C.1, table C-1)."""
     return status in _SUCCESS_OR_WARNING or 0xB000 <= status <= 0xBFFF

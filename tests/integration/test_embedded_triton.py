@@ -159,11 +159,21 @@ def test_kill_9_of_the_node_leaves_no_orphan(tmp_path: Path, test_models: Path, 
 
     wait_for(lambda: not any(is_alive(pid) for pid in children), seconds=10)
 
-    again = EmbeddedTriton(repositories=[test_models], run_dir=tmp_path, startup_seconds=60)
-    left = regions_of(again)
-    assert left, "a killed server cannot tidy up"
-    with again:
-        assert not set(left) & set(regions_of(again))
+    server = EmbeddedTriton(repositories=[test_models], run_dir=tmp_path, startup_seconds=60)
+    assert regions_of(server) == []
+
+
+def test_what_a_killed_guardian_left_is_cleared_at_the_next_start(tmp_path: Path):
+    write_model(tmp_path / "models" / "site", "class TritonPythonModel:\n    pass\n")
+    server = EmbeddedTriton(
+        repositories=[tmp_path / "models"], run_dir=tmp_path / "run", startup_seconds=60
+    )
+    left = FOLDER / f"{server._region_prefix}1-left"
+    left.write_bytes(b"left")
+
+    with server:
+        assert not left.exists()
+        assert regions_of(server)
 
 
 def is_alive(pid: int) -> bool:

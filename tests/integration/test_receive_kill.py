@@ -18,7 +18,7 @@ import pytest
 
 from dicomnode.spool.part10 import read_stored
 from tests.support.raw_sender import Instance, RawAssociation
-from tests.support.receiver import TITLE
+from tests.support.receiver_process import TITLE
 
 ROOT = Path(__file__).parents[2]
 ASSOCIATIONS = 4
@@ -72,7 +72,14 @@ def test_nothing_acknowledged_is_lost_or_doubled(
     senders = [Sender(number) for number in range(ASSOCIATIONS)]
     pause = threading.Event()
     spool = tmp_path / "data"
-    command = [sys.executable, "-m", "tests.support.receiver", str(spool), data_path, "--fork"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.receiver_process",
+        str(spool),
+        data_path,
+        "--fork",
+    ]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as forker:

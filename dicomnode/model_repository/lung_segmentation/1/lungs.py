@@ -40,7 +40,16 @@ def segment_lungs(hu: NDArray[np.int16], spacing_kji_mm: Sequence[float]) -> NDA
     -------
     numpy.ndarray, shape (slices, rows, columns), dtype uint8
         0 elsewhere, 1 left lung, 2 right lung; all 0 where there is no lung.
+
+    Raises
+    ------
+    ValueError
+        If the volume has not three axes, or a spacing is not above 0.
     """
+    if hu.ndim != 3:
+        raise ValueError(f"wanted a volume of three axes, found shape {hu.shape}")
+    if len(spacing_kji_mm) != 3 or not all(0 < float(each) < np.inf for each in spacing_kji_mm):
+        raise ValueError(f"wanted three spacings above 0 mm, found {list(spacing_kji_mm)}")
     extent = [n * float(mm) for n, mm in zip(hu.shape, spacing_kji_mm, strict=True)]
     if hu.shape[0] < 3 or min(extent[1:]) < _MIN_EXTENT_MM:
         return np.zeros(hu.shape, np.uint8)
@@ -149,9 +158,13 @@ def _tell_apart(coarse: Coarse, lung: Mask, tissue: Mask) -> NDArray[np.uint8]:
     part = lung[box]
     columns = np.arange(box[2].start, box[2].stop, dtype=np.float64)
     markers = label(part)
-    for mm in (2.0, 4.0, 6.0, 8.0):
+    # Where only two pleurae lie between the lungs, a stricter threshold shows them; where not even
+    # they are seen, the lungs are cut where they meet most narrowly.
+    tries = [(hu, mm) for mm in (2.0, 4.0, 6.0) for hu in (_LUNG_BELOW_HU, -500, -650)]
+    tries += [(_LUNG_BELOW_HU, mm) for mm in (8.0, 12.0, 16.0, 20.0, 24.0)]
+    for threshold, mm in tries:
         k, j, i = coarse.radius(mm)
-        eroded = label(erode(part, (min(k, 2), j, i)))
+        eroded = label(erode(part & (coarse.hu[box] < threshold), (min(k, 2), j, i)))
         first, second = ((eroded == n).sum((0, 1)) for n in (1, 2))
         if second.sum() < 0.1 * first.sum() or not second.any():
             continue

@@ -1,4 +1,4 @@
-"""From the coarse grid back to the image: where exactly the lung ends.  Nothing is searched here."""
+"""From the coarse grid back to the image: where exactly the lung ends.  No search here."""
 
 from __future__ import annotations
 
