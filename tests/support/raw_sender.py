@@ -98,9 +98,13 @@ class RawAssociation:
         body = struct.pack(">HH", 1, 0) + called.encode().ljust(16) + b"RAW".ljust(16)
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=seconds)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.send(pdu(body + bytes(32) + variable, kind=0x01))
-        kind, _ = self.receive()
-        assert kind == 0x02, f"the association was not accepted: PDU type {kind:02X}H"
+        try:
+            self.send(pdu(body + bytes(32) + variable, kind=0x01))
+            kind, _ = self.receive()
+            assert kind == 0x02, f"the association was not accepted: PDU type {kind:02X}H"
+        except BaseException:
+            self.socket.close()
+            raise
 
     def __enter__(self):
         return self
