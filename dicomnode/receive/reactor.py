@@ -347,11 +347,11 @@ class _Provider(DULServiceProvider):
                 if not self._wait():
                     return False
             except ProtocolFault as fault:
-                _log.warning("association_invalid_pdu", reason=str(fault))
+                _log.warning("association_invalid_pdu", host=self._host, reason=str(fault))
                 self.event_queue.put("Evt19")
                 return True
             except OSError as error:
-                _log.warning("association_connection_lost", reason=error.strerror)
+                _log.warning("association_connection_lost", host=self._host, reason=str(error))
                 self.event_queue.put("Evt17")
                 return True
 
@@ -374,6 +374,10 @@ class _Provider(DULServiceProvider):
                     raise ProtocolFault(f"a PDU of type {kind:02X}H with {length} bytes")
                 self._read_pdu_data()
                 return True
+
+    @property
+    def _host(self) -> str:
+        return str(self.assoc.requestor.address)
 
     def _stream(self) -> MessageStream:
         if self._messages is None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import struct
+import subprocess
 import threading
 import time
 from io import BytesIO
@@ -16,6 +18,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage, Verification
 
 from dicomnode.config import ReceiveConfig
+from dicomnode.receive.listener import Listener
 from dicomnode.receive.scp import StorageSCP
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.part10 import read_stored
@@ -298,6 +301,40 @@ def test_a_data_set_larger_than_memory_should_hold_is_streamed(tmp_path):
 def resident_bytes() -> int:
     with open("/proc/self/statm") as file:  # noqa: PTH123 - no file, and read at once
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@fast_only
+def test_data_is_taken_through_tls(start, tmp_path, monkeypatch):
+    """How a listener comes to TLS is another matter; here it is laid around its connections."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        f"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost "
+        f"-keyout {key} -out {certificate}".split(),
+        check=True,
+        capture_output=True,
+    )
+    inside = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    inside.load_cert_chain(certificate, key)
+    outside = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    outside.check_hostname, outside.verify_mode = False, ssl.CERT_NONE
+    accept = Listener.get_request
+
+    def accept_tls(listener):
+        connection, address = accept(listener)
+        return inside.wrap_socket(connection, server_side=True), address
+
+    monkeypatch.setattr(Listener, "get_request", accept_tls)
+    node = start()
+    instances = [Instance(f"1.2.7.{n}", "1.2.5", pixel_bytes=n * 100_003) for n in range(1, 6)]
+
+    with node.associate(tls=outside) as peer:
+        for instance in instances:
+            peer.send(store_message(instance, longest=131_072))
+            assert peer.status() == 0x0000
+        peer.release()
+
+    assert node.sink.wait_for_end() == "released"
+    assert node.stored() == {each.sop_instance_uid: each.data_set for each in instances}
 
 
 def test_with_fifty_associations_open_the_next_is_accepted_at_once(tmp_path):

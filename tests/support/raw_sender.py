@@ -87,7 +87,9 @@ def store_message(instance: Instance, *, longest: int = 16_384) -> bytes:
 class RawAssociation:
     """An association in one presentation context: CT, explicit VR little endian."""
 
-    def __init__(self, port: int, called: str, *, longest: int = 16_384, seconds: float = 30.0):
+    def __init__(
+        self, port: int, called: str, *, longest: int = 16_384, seconds: float = 30.0, tls=None
+    ):
         def item(kind: int, content: bytes) -> bytes:
             return struct.pack(">BBH", kind, 0, len(content)) + content
 
@@ -98,9 +100,15 @@ class RawAssociation:
         body = struct.pack(">HH", 1, 0) + called.encode().ljust(16) + b"RAW".ljust(16)
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=seconds)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.send(pdu(body + bytes(32) + variable, kind=0x01))
-        kind, _ = self.receive()
-        assert kind == 0x02, f"the association was not accepted: PDU type {kind:02X}H"
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket)
+        try:
+            self.send(pdu(body + bytes(32) + variable, kind=0x01))
+            kind, _ = self.receive()
+            assert kind == 0x02, f"the association was not accepted: PDU type {kind:02X}H"
+        except BaseException:
+            self.socket.close()
+            raise
 
     def __enter__(self):
         return self
