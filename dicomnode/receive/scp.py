@@ -169,6 +169,7 @@ class StorageSCP:
                 ],
                 max_connections=config.max_associations + _SPARE_CONNECTIONS,
                 max_connections_per_peer=self._admission.max_per_peer + _SPARE_PER_PEER,
+                max_data_set_bytes=self._limits.max_instance_bytes,
                 tls=tls,
                 on_poll=self._sweep,
             )
