@@ -16,6 +16,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from dicomnode.log import get_logger
 from dicomnode.metrics import ASSOCIATIONS
+from dicomnode.receive.guard import GuardedHandler
 from dicomnode.receive.recurring import Recurring
 from dicomnode.standard.sop_classes import VERIFICATION
 from dicomnode.tls import ServerContexts, describe_failure
@@ -44,6 +45,8 @@ class Listener(ThreadedAssociationServer):
         Makes the associations; the library's by default.
     max_connections_per_peer : int, optional
         The same for those from one address; no limit by default.
+    max_data_set_bytes : int, optional
+        Of a C-STORE-RQ; of a longer one this much and a byte is handed on.
     tls : ServerContexts, optional
         Without it connections are in the clear.
     on_poll : callable
@@ -68,11 +71,13 @@ class Listener(ThreadedAssociationServer):
         max_connections: int,
         request_handler: type[RequestHandler] | None = None,
         max_connections_per_peer: int | None = None,
+        max_data_set_bytes: int | None = None,
         tls: ServerContexts | None = None,
         on_poll: Callable[[], None] = lambda: None,
     ) -> None:
         self._max_connections = max_connections
         self._max_connections_per_peer = max_connections_per_peer or max_connections
+        self.max_data_set_bytes = max_data_set_bytes
         self._tls = tls
         self._shaking: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -84,7 +89,7 @@ class Listener(ThreadedAssociationServer):
             ae.ae_title,
             [build_context(VERIFICATION)],
             evt_handlers=[*handlers, (evt.EVT_DATA_RECV, _acknowledge_at_once)],
-            request_handler=request_handler,
+            request_handler=request_handler or GuardedHandler,
         )
         # The library's shutdown takes its server off this list.
         ae._servers.append(self)  # noqa: SLF001 - only its own start_server would do it

@@ -69,6 +69,11 @@ class MessageStream:
     contexts : collection of int
         Identifiers of the accepted presentation contexts.
     user : MessageUser
+
+    Attributes
+    ----------
+    pdus_begun : int
+        P-DATA-TF PDUs whose header has come.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class MessageStream:
         self._pdu_left = 0
         self._fragment_left = 0
         self._control = 0
+        self.pdus_begun = 0
         # The message that is coming: first its command, then perhaps its data set.
         self._context_id: int | None = None
         self._collected = bytearray()
@@ -159,6 +165,7 @@ class MessageStream:
                 f"wanted P-DATA-TF PDUs of at most {self._max_pdu_bytes} bytes, found {length}"
             )
         self._pdu_left = length
+        self.pdus_begun += 1
 
     def _begin_fragment(self, length: int, context_id: int, control: int) -> None:
         # The item's length counts context and control, and not itself (PS3.8 9.3.5.1).

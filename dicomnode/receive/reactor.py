@@ -17,6 +17,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -27,10 +28,11 @@ from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.events import EVT_ABORTED, EVT_RELEASED, trigger
 from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.transport import AssociationSocket, RequestHandler
+from pynetdicom.transport import RequestHandler
 
 from dicomnode.log import get_logger
 from dicomnode.receive.command import StoreRequestFields, encode_store_response
+from dicomnode.receive.guard import MESSAGES_AHEAD, GuardedSocket, guard
 from dicomnode.receive.pdata import (
     P_DATA_TF,
     PDU_HEADER,
@@ -84,6 +86,7 @@ def _create(handler: RequestHandler, begin_store: BeginStore) -> Association:
         else:
             for function, arguments in bound:
                 assoc.bind(event, function, arguments)
+    guard(assoc, max_data_set_bytes=None)  # none comes to the library
     return assoc
 
 
@@ -104,6 +107,11 @@ class StreamingAssociation(Association):
         # Both lie in the provider, which was another one when they were set.
         self.acse_timeout = self.acse_timeout
         self.network_timeout = self.network_timeout
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether enough messages wait to be served; C-STORE never waits here."""
+        return self.dimse.msg_queue.qsize() >= MESSAGES_AHEAD
 
     def look(self) -> None:
         """Let the association's thread see what came."""
@@ -153,8 +161,8 @@ class StreamingAssociation(Association):
             self._serve_request(message, context_id)
 
 
-class _BufferedSocket(AssociationSocket):
-    """The library's socket with a read-ahead buffer, which all its readers share."""
+class _BufferedSocket(GuardedSocket):
+    """A guarded socket with a read-ahead buffer, which all its readers share."""
 
     def __init__(self, assoc: Association, client_socket: socket.socket) -> None:
         super().__init__(assoc, client_socket=client_socket)
@@ -165,14 +173,18 @@ class _BufferedSocket(AssociationSocket):
     @property
     def ready(self) -> bool:
         """Whether there is something to read."""
-        return self._begin < self._end or bool(super().ready)
+        return self.has_ahead or bool(super().ready)
 
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read exactly so many bytes, fewer only where the connection ends."""
-        count = min(nr_bytes, self._end - self._begin)
-        taken = self._buffer[self._begin : self._begin + count]
-        self._begin += count
-        return taken + super().recv(nr_bytes - count) if count < nr_bytes else taken
+    def _read(self, count: int) -> bytearray:
+        ahead = min(count, self._end - self._begin)
+        taken = self._buffer[self._begin : self._begin + ahead]
+        self._begin += ahead
+        return taken + super()._read(count - ahead) if ahead < count else taken
+
+    @property
+    def has_ahead(self) -> bool:
+        """Whether anything has been read and not consumed."""
+        return self._begin < self._end
 
     @property
     def ahead(self) -> memoryview:
@@ -266,6 +278,7 @@ class _Provider(DULServiceProvider):
         self._bell.setblocking(False)
         self._ear.setblocking(False)
         self.is_busy = False
+        self._pdu_deadline = (-1, 0.0)
 
     def run_reactor(self) -> None:
         """Do as the library; leave nothing behind at the end."""
@@ -311,9 +324,21 @@ class _Provider(DULServiceProvider):
         self._wait()
         return bool(super()._is_transport_event())
 
-    def _wait(self) -> bool:
+    def _check_pace(self, source: _BufferedSocket, messages: MessageStream) -> None:
+        """Give a peer up whose PDU is not whole in time, however steadily its bytes come."""
+        number, deadline = self._pdu_deadline
+        if messages.is_between_pdus and not source.has_ahead:
+            self._pdu_deadline = (-1, 0.0)
+        elif number != messages.pdus_begun:
+            seconds = source.seconds_for_a_pdu
+            until = float("inf") if seconds is None else time.monotonic() + seconds
+            self._pdu_deadline = (messages.pdus_begun, until)
+        elif time.monotonic() > deadline:
+            raise TimeoutError("the PDU was not whole in time")
+
+    def _wait(self, *, for_data: bool = True) -> bool:
         """Wait for data or the bell, or for a while; say whether there is data."""
-        connection = self.socket.socket if self.socket else None
+        connection = self.socket.socket if self.socket and for_data else None
         poll = select.poll()
         poll.register(self._ear, select.POLLIN)
         with contextlib.suppress(ValueError, OSError):  # closed: there is the bell to wait for
@@ -336,6 +361,9 @@ class _Provider(DULServiceProvider):
             try:
                 if self._take_ahead(self.socket, messages):
                     return True
+                self._check_pace(self.socket, messages)
+                if self._association.is_behind:
+                    raise BlockingIOError
                 if not self.socket.fill(messages.bytes_to_come):
                     self.event_queue.put("Evt17")
                     return True
@@ -344,7 +372,7 @@ class _Provider(DULServiceProvider):
                 if not self.to_provider_queue.empty() or self._kill_thread:
                     return False
                 self.socket.acknowledge_at_once()
-                if not self._wait():
+                if not self._wait(for_data=not self._association.is_behind):
                     return False
             except ProtocolFault as fault:
                 _log.warning("association_invalid_pdu", host=self._host, reason=str(fault))

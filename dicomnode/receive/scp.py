@@ -180,6 +180,7 @@ class StorageSCP:
                     request_handler(self._begin_store) if config.data_path == "fast" else None
                 ),
                 max_connections_per_peer=self._admission.max_per_peer + _SPARE_PER_PEER,
+                max_data_set_bytes=self._limits.max_instance_bytes,
                 tls=tls,
                 on_poll=self._sweep,
             )

@@ -31,7 +31,7 @@ _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 
 # The identifying attributes lie before the pixel data, mostly within the first kilobytes; the last
 # bound is there for data sets that deflate to next to nothing and inflate without end.
-_INFLATE_BYTES: Final = (1 << 18, 1 << 22, 1 << 28)
+_INFLATE_BYTES: Final = (1 << 18, 1 << 22, 1 << 25)
 _CHUNK_BYTES: Final = 1 << 20
 
 
