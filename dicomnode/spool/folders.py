@@ -24,15 +24,26 @@ class OpenFolders:
         self._guard = threading.Lock()
         self._open: OrderedDict[Path, _Folder] = OrderedDict()
 
-    def move_into(self, source: Path, target: Path) -> None:
-        """Rename `source`, whose content is durable, to `target` and make the entry durable.
+    def move_into(self, source: Path, target: Path, *, descriptor: int) -> None:
+        """Rename `source` to `target` and make content and entry durable.
 
-        The folder of `target` is made where it is absent.
+        The name comes first, and one commit of the file system's journal has both: a sync before
+        and one after the rename would wait for two.  So until this returns `target` may be half
+        after a power cut, and must not be relied on by anybody else.
+
+        Parameters
+        ----------
+        source : Path
+            A file, written to its end.
+        target : Path
+            Its final name; the folder is made where it is absent.
+        descriptor : int
+            Of the open file.
 
         Raises
         ------
         OSError
-            If it cannot be renamed or synced.
+            If it cannot be renamed or synced; then nothing stands at `target`.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             folder = self._get(target.parent)
@@ -45,7 +56,13 @@ class OpenFolders:
                 if attempt == _ATTEMPTS:
                     raise
             else:
-                folder.sync()
+                try:
+                    os.fsync(descriptor)
+                    folder.sync()
+                except BaseException:
+                    # What could not be synced may be gone from memory, too: never to be found.
+                    target.unlink(missing_ok=True)
+                    raise
                 return
 
     def _get(self, path: Path) -> _Folder:

@@ -149,9 +149,7 @@ class Incoming:
         """
         if self._failure is not None or self._part is None:
             raise self._failure or SpoolFull("the instance was not kept")
-        # First the content, then the name: under it a file is whole at any time.
-        os.fsync(self._descriptor)
-        folders.move_into(self._part, path)
+        folders.move_into(self._part, path, descriptor=self._descriptor)
         self._part = None
         self.discard()
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -55,6 +57,8 @@ class InstanceStore:
         self._incoming = self._root / _INCOMING
         self._reserve_bytes = reserve_bytes
         self._folders = OpenFolders()
+        self._settling: set[str] = set()
+        self._settled = threading.Condition()
         make_folder_durably(self._folder)
         make_folder_durably(self._incoming)
 
@@ -209,13 +213,15 @@ class InstanceStore:
         try:
             if incoming.failure is not None:
                 raise incoming.failure
-            kept = _stored_syntax(path, size_bytes) if path.exists() else None
-            if kept is None:
-                incoming.settle(path, self._folders)
-            else:
-                # Whoever wrote it may have died between renaming it and syncing the folder.
-                make_folder_durably(path.parent)
-                sync_folder(path.parent)
+            with self._alone_at(key):
+                kept = _stored_syntax(path, size_bytes) if path.exists() else None
+                if kept is None:
+                    incoming.settle(path, self._folders)
+                else:
+                    # Whoever wrote it may have died between renaming and syncing it.
+                    _sync_file(path)
+                    make_folder_durably(path.parent)
+                    sync_folder(path.parent)
         except OSError as error:
             raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
         finally:
@@ -230,6 +236,19 @@ class InstanceStore:
             size_bytes=size_bytes,
             key=key,
         )
+
+    @contextmanager
+    def _alone_at(self, key: str) -> Iterator[None]:
+        """Let nobody else look at a file until it is durable: it has its name before."""
+        with self._settled:
+            self._settled.wait_for(lambda: key not in self._settling)
+            self._settling.add(key)
+        try:
+            yield
+        finally:
+            with self._settled:
+                self._settling.remove(key)
+                self._settled.notify_all()
 
     def source_ae_title(self, ref: InstanceRef) -> str:
         """Return who sent a stored instance, as its file meta information says.
@@ -361,6 +380,11 @@ def checked_path(root: Path, key: str, *, below: str) -> Path:
     if not path.parent.resolve().is_relative_to(root):
         raise StateError(f"the key {key!r} leads out of the spool")
     return path
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _stored_syntax(path: Path, size_bytes: int) -> str | None:

@@ -223,6 +223,41 @@ def test_a_scan_does_not_read_what_is_known(store, tmp_path):
     assert found == [("covid-ct", unknown)]
 
 
+def test_a_file_that_could_not_be_synced_is_not_left_under_its_name(store, monkeypatch):
+    """What failed to sync may be clean in memory and absent on the disk: it must not be found."""
+    put(store, b"first", sop_instance_uid="1.2.3.9")
+    sync = os.fsync
+
+    def fail_for_files(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").resolve().is_file():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail_for_files)
+        with pytest.raises(SpoolFull):
+            put(store)
+
+    folder = store.path("instances/covid-ct/1.2.5/any").parent
+    assert [path.name.split(".")[3] for path in folder.iterdir()] == ["9"]
+    assert store.path(put(store).key).exists()
+
+
+def test_content_and_entry_are_synced_under_the_final_name(store, monkeypatch):
+    synced = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").resolve())
+        sync(descriptor)
+
+    put(store)
+    monkeypatch.setattr(os, "fsync", note)
+    path = store.path(put(store, b"second").key)
+
+    assert synced == [path, path.parent]
+
+
 def test_the_file_tells_who_sent_it(store):
     assert store.source_ae_title(put(store)) == "CT1"
 
