@@ -173,7 +173,7 @@ def test_any_pdus_on_an_association(receiver, kinds, content, error):
 
 
 @pytest.mark.usefixtures("nothing_is_left")
-@pytest.mark.parametrize("kind", [0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x00, 0x08, 0xFF])
+@pytest.mark.parametrize("kind", [0x00, 0x01, 0x04, 0x07])
 @pytest.mark.parametrize("state", ["before", "within"])
 def test_a_pdu_of_four_gigabytes_is_not_read(receiver, kind, state):
     endless = struct.pack(">BBL", kind, 0, 0xFFFFFFFF)
