@@ -25,7 +25,7 @@ from dicomnode.standard.sop_classes import CT_IMAGE, EXPLICIT_VR_LITTLE_ENDIAN
 from tests.support.certificates import Authority
 from tests.support.ct import make_series
 from tests.support.node import wait_until
-from tests.support.receiver import RecordingSink, running_receiver
+from tests.support.scp import RecordingSink, running_receiver
 
 PUSH = (StorageCommitmentPushModel, EXPLICIT_VR_LITTLE_ENDIAN)
 CT = (CT_IMAGE, EXPLICIT_VR_LITTLE_ENDIAN)

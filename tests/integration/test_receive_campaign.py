@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.node import wait_until
-from tests.support.receiver import running_receiver
+from tests.support.scp import running_receiver
 from tests.support.wire import (
     COMMITMENT,
     CT,

@@ -26,7 +26,7 @@ from pydicom import dcmread
 from dicomnode.receive.store import Caller, StoreRequest
 from dicomnode.standard.sop_classes import CT_TRANSFER_SYNTAXES
 from tests.support.node import wait_until
-from tests.support.receiver import running_receiver
+from tests.support.scp import running_receiver
 from tests.support.wire import (
     ABORT,
     COMMITMENT,
