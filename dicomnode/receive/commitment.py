@@ -70,6 +70,9 @@ class Commitments:
     flush : callable
         Returns once the rows of all that was acknowledged are there: peers ask right after their
         last C-STORE.
+    settle_seconds : float
+        How long after a request an instance may still be on its way into the database: what is
+        not there at first is looked for again after that.
     clock : callable
         Aware datetimes.
     """
@@ -82,6 +85,7 @@ class Commitments:
         *,
         claim_seconds: float = 60.0,
         flush: Callable[[], None] = lambda: None,
+        settle_seconds: float = 2.0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
@@ -89,6 +93,7 @@ class Commitments:
         self._config = config
         self._claim = timedelta(seconds=claim_seconds)
         self._flush = flush
+        self._settle_seconds = settle_seconds
         self._clock = clock
         self._peers = {each.ae_title: each for each in config.peers}
         self._asked: deque[tuple[CommitmentRow, Association]] = deque()
@@ -193,7 +198,7 @@ class Commitments:
             return claim_due(transaction, now=now, until=now + self._claim), 0.1
 
     def _report(self, row: CommitmentRow, assoc: Association | None) -> None:
-        information = self.check(row)
+        information = self._check_settled(row)
         failed = len(information.get("FailedSOPSequence", ()))
         kind = _FAILURES_EXIST if failed else _COMMITTED
         log = _log.bind(pipeline=row.pipeline, transaction_uid=row.transaction_uid)
@@ -253,6 +258,16 @@ class Commitments:
                 f"the association of the request has ended, and {row.calling_ae_title} is none of "
                 "receive.commitment.peers"
             )
+
+    def _check_settled(self, row: CommitmentRow) -> Dataset:
+        information = self.check(row)
+        missing = FailureReason.NO_SUCH_OBJECT_INSTANCE
+        failed = information.get("FailedSOPSequence", ())
+        if not any(each.FailureReason == missing for each in failed):
+            return information
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_stopping, self._settle_seconds)
+        return self.check(row)
 
     def check(self, row: CommitmentRow) -> Dataset:
         """Look at each instance on disk and return the event information (PS3.4 J.3.3.1)."""

@@ -15,13 +15,14 @@ from typing import Any, Final
 
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.fsm import InvalidEventError
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler
 
 from dicomnode.log import get_logger
 
 _P_DATA_TF: Final = 0x04
+_A_P_ABORT: Final = bytes((0x07, 0, 0, 0, 0, 4, 0, 0, 2, 0))
+"""From the service provider, reason not specified (PS3.8 9.3.8)."""
 _PDU_TYPES: Final = range(0x01, 0x08)
 _NO_PDU_TYPE: Final = b"\x00"
 _HEADER_BYTES: Final = 6
@@ -73,19 +74,26 @@ def guard(assoc: Association, *, max_data_set_bytes: int | None) -> None:
 
 
 def _tolerant(assoc: Association, do_action: Callable[[str], None]) -> Callable[[str], None]:
-    """Return what does an action and closes the connection where the library knows none.
+    """Return what does an action, and aborts where the library cannot.
 
-    That happens when a peer aborts while our answer is on its way: the library then ends its
-    thread by an exception, and leaves the socket to the garbage collector.
+    It knows no action where a peer aborts while our answer is on its way, and fails in one for
+    an A-ABORT whose fields make no sense.  It then ends its thread by an exception and leaves the
+    socket to the garbage collector.
     """
 
     def act(event: str) -> None:
         try:
             do_action(event)
-        except InvalidEventError:
-            _log.info("association_ended_meanwhile", host=assoc.requestor.address, event_name=event)
+        except Exception as error:  # noqa: BLE001 - see above
+            _log.info(
+                "association_cannot_go_on",
+                host=assoc.requestor.address,
+                event_name=event,
+                error=type(error).__name__,
+            )
             assoc.dul.kill_dul()
             if assoc.dul.socket is not None:
+                assoc.dul.socket.send(_A_P_ABORT)
                 assoc.dul.socket.close()
 
     return act
@@ -106,6 +114,10 @@ class GuardedSocket(AssociationSocket):
         """
         is_busy = self.assoc.dimse.msg_queue.qsize() >= MESSAGES_AHEAD
         return not is_busy and bool(super().ready)
+
+    def give_up(self) -> None:
+        """Take nothing more for a PDU: what comes is read and dropped."""
+        self._is_given_up = True
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read a PDU's header or its body: the library asks for them in turn."""

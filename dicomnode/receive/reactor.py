@@ -175,6 +175,11 @@ class _BufferedSocket(GuardedSocket):
         """Whether there is something to read."""
         return self.has_ahead or bool(super().ready)
 
+    def give_up(self) -> None:
+        """Do so also with what has been read ahead."""
+        super().give_up()
+        self._begin = self._end
+
     def _read(self, count: int) -> bytearray:
         ahead = min(count, self._end - self._begin)
         taken = self._buffer[self._begin : self._begin + ahead]
@@ -213,21 +218,25 @@ class _BufferedSocket(GuardedSocket):
             value = _TIMEVAL.pack(int(limit), int(limit % 1 * 1_000_000))
             self.socket.setsockopt(socket.SOL_SOCKET, option, value)
 
-    def fill(self, wanted: int) -> int:
+    def fill(self, wanted: int, *, hold: bool = False) -> int:
         """Read what has come; 0 at the end of the connection.
 
         Parameters
         ----------
         wanted : int
             Wait for a while for so many bytes beyond those of `ahead`; 0 does not wait.
+        hold : bool
+            Read nothing for now.
 
         Raises
         ------
         BlockingIOError
-            If nothing has come.
+            If nothing has come, or should be read.
         OSError
             If the connection broke.
         """
+        if hold:
+            raise BlockingIOError
         if self._begin == self._end:
             self._begin = self._end = 0
         elif self._begin:
@@ -362,9 +371,7 @@ class _Provider(DULServiceProvider):
                 if self._take_ahead(self.socket, messages):
                     return True
                 self._check_pace(self.socket, messages)
-                if self._association.is_behind:
-                    raise BlockingIOError
-                if not self.socket.fill(messages.bytes_to_come):
+                if not self.socket.fill(messages.bytes_to_come, hold=self._association.is_behind):
                     self.event_queue.put("Evt17")
                     return True
                 self._idle_timer.restart()
@@ -376,6 +383,7 @@ class _Provider(DULServiceProvider):
                     return False
             except ProtocolFault as fault:
                 _log.warning("association_invalid_pdu", host=self._host, reason=str(fault))
+                self.socket.give_up()
                 self.event_queue.put("Evt19")
                 return True
             except OSError as error:

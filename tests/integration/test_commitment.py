@@ -25,7 +25,7 @@ from dicomnode.standard.sop_classes import CT_IMAGE, EXPLICIT_VR_LITTLE_ENDIAN
 from tests.support.certificates import Authority
 from tests.support.ct import make_series
 from tests.support.node import wait_until
-from tests.support.receiver import RecordingSink, running_receiver
+from tests.support.scp import RecordingSink, running_receiver
 
 PUSH = (StorageCommitmentPushModel, EXPLICIT_VR_LITTLE_ENDIAN)
 CT = (CT_IMAGE, EXPLICIT_VR_LITTLE_ENDIAN)
@@ -67,6 +67,7 @@ def running_commitments(database, tmp_path, **config):
         InstanceStore(tmp_path / "spool", reserve_bytes=0),
         CommitmentConfig(**({"first_retry_seconds": 0.1, "timeout_seconds": 5} | config)),
         claim_seconds=0.5,
+        settle_seconds=0.2,
     )
     commitments.start()
     try:
@@ -239,6 +240,31 @@ def test_what_was_also_sent_with_other_content_is_not_committed(database, tmp_pa
 
     assert kind == 2
     assert uids(information.FailedSOPSequence) == [series[1].SOPInstanceUID]
+
+
+def test_an_instance_whose_row_is_on_its_way_is_waited_for(database, tmp_path, series):
+    reports = Reports()
+    with listening(reports) as peer, node(database, tmp_path, peers=(peer,)) as receiver:
+        sink, kept = receiver.sink, []
+        record, sink.instance_stored = sink.instance_stored, lambda *a, **k: kept.append((a, k))
+        store(receiver, series)
+        look, looks = Commitments.check, []
+
+        def check(commitments, row):
+            looks.append(row)
+            if len(looks) == 2:
+                for arguments, named in kept:
+                    record(*arguments, **named)
+            return look(commitments, row)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Commitments, "check", check)
+            assoc = receiver.associate(PUSH)
+            request(assoc, references(series))
+            assoc.release()
+            kind, _, _ = reports.wait()
+
+    assert (kind, len(looks)) == (1, 2)
 
 
 def test_instances_of_another_pipeline_are_not_committed(database, tmp_path, series):

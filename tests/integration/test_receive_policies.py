@@ -17,7 +17,7 @@ from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.standard.sop_classes import CT_IMAGE, EXPLICIT_VR_LITTLE_ENDIAN
 from tests.support.ct import make_series
-from tests.support.receiver import running_receiver
+from tests.support.scp import running_receiver
 
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 CT = (CT_IMAGE, EXPLICIT_VR_LITTLE_ENDIAN)

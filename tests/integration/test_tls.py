@@ -18,7 +18,7 @@ from dicomnode.standard.ae import AEAddress
 from tests.support.certificates import Authority
 from tests.support.ct import make_series
 from tests.support.node import dcmtk, wait_until
-from tests.support.receiver import running_receiver
+from tests.support.scp import running_receiver
 
 _DCMTK_PROFILES = ("+py", "+px", "+pz")
 """BCP 195 non-downgrading, plain and extended; only the first two have TLS 1.3."""

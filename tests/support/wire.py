@@ -60,14 +60,14 @@ def command(field: int, *, uid: str = "1.2.3.4", has_data: bool = True, **more: 
 def c_store(data_set: bytes, *, uid: str, fragment_bytes: int = 16000) -> bytes:
     """Return the P-DATA PDUs of a C-STORE-RQ of CT."""
     content = pdu(0x04, pdv(0x03, command(0x0001, uid=uid)))
-    for begin in range(0, len(data_set), fragment_bytes):
+    for begin in range(0, max(len(data_set), 1), fragment_bytes):
         part = data_set[begin : begin + fragment_bytes]
         last = 0x02 if begin + fragment_bytes >= len(data_set) else 0x00
         content += pdu(0x04, pdv(last, part))
     return content
 
 
-def ct_data_set(uid: str, *, pixels: int = 64) -> bytes:
+def ct_data_set(uid: str, *, series: str = "1.2.3.1", pixels: int = 64) -> bytes:
     """Return a small CT data set, explicit VR little endian."""
 
     def short(group: int, number: int, vr: bytes, value: bytes) -> bytes:
@@ -79,7 +79,7 @@ def ct_data_set(uid: str, *, pixels: int = 64) -> bytes:
         + short(0x0008, 0x0018, b"UI", uid.encode())
         + short(0x0008, 0x0060, b"CS", b"CT")
         + short(0x0020, 0x000D, b"UI", b"1.2.3")
-        + short(0x0020, 0x000E, b"UI", b"1.2.3.1")
+        + short(0x0020, 0x000E, b"UI", series.encode())
         + struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OW", 0, pixels)
         + bytes(pixels)
     )
