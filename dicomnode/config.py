@@ -24,12 +24,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
 )
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from dicomnode.errors import ConfigError
 from dicomnode.standard.ae import check_ae_title
@@ -193,9 +188,7 @@ class LogConfig(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-_DEFAULT_PIPELINES: Final = {
-    "chest-ct": {"ae_title": "DICOMNODE", "destinations": ["results"]},
-}
+_DEFAULT_PIPELINES: Final = {"chest-ct": {"ae_title": "DICOMNODE", "destinations": ["results"]}}
 
 
 class Config(BaseSettings):
@@ -258,8 +251,7 @@ def load(path: Path | None) -> Config:
         With every fault found, each naming its dotted path.
     """
     values = _read(path) if path is not None else {}
-    faults = list(_unknown_environment())
-    faults.extend(_merge_environment(values))
+    faults = list(_merge_environment(values))
     if "pipelines" not in values and "destinations" not in values:
         data_dir = Path(str(values.get("data_dir", "dicomnode-data")))
         values["pipelines"] = dict(_DEFAULT_PIPELINES)
@@ -295,9 +287,15 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
 
 
 def _merge_environment(values: dict[str, Any]) -> Iterator[str]:
-    """Let the environment's values win; name the variables that cannot be read."""
+    """Let the environment's values win; name the variables that set nothing: typos, no JSON."""
     source = EnvSettingsSource(Config)
-    for variable in _our_variables():
+    for variable in sorted(os.environ):
+        if not variable.startswith(ENV_PREFIX) or variable in _ENV_NOT_KEYS:
+            continue
+        key = variable.removeprefix(ENV_PREFIX).lower().split("__")[0]
+        if key not in Config.model_fields:
+            yield f"{variable}: no such key{_nearest(key, Config.model_fields)}"
+            continue
         source.env_vars = {variable.lower(): os.environ[variable]}
         try:
             found = source()
@@ -309,19 +307,6 @@ def _merge_environment(values: dict[str, Any]) -> Iterator[str]:
                 # A hyphen is no character of a variable; an underscore is none of a name.
                 found[section] = {name.replace("_", "-"): each for name, each in named.items()}
         _merge(values, found)
-
-
-def _our_variables() -> list[str]:
-    ours = (each for each in os.environ if each.startswith(ENV_PREFIX))
-    return sorted(each for each in ours if each not in _ENV_NOT_KEYS)
-
-
-def _unknown_environment() -> Iterator[str]:
-    """Name variables that look like ours and set nothing: a typo must not pass in silence."""
-    for variable in _our_variables():
-        key = variable.removeprefix(ENV_PREFIX).lower().split("__")[0]
-        if key not in Config.model_fields:
-            yield f"{variable}: no such key{_nearest(key, Config.model_fields)}"
 
 
 def _describe(error: ValidationError) -> Iterator[str]:

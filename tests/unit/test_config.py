@@ -293,8 +293,10 @@ def test_pipelines_without_destinations_are_refused(faults):
         (
             "DICOMNODE_RECEIVE__PORT",
             "high",
-            "receive.port: input should be a valid integer, unable to parse string as an integer, "
-            "found 'high'",
+            (
+                "receive.port: input should be a valid integer, unable to parse string as an "
+                "integer, found 'high'"
+            ),
         ),
     ],
 )
