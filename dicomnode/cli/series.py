@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from dicomnode.cli.output import ConfigOption, Exit, JsonOption, fact_table, facts, print_json, talk
+from dicomnode.cli.output import (
+    ConfigOption,
+    Exit,
+    JsonOption,
+    fact_table,
+    facts,
+    print_json,
+    print_table,
+    talk,
+)
 from dicomnode.cli.records import open_records
 from dicomnode.database.job_rows import list_deliveries, list_jobs
 from dicomnode.database.series_rows import list_series
@@ -37,7 +46,7 @@ def list_(
         table.add_row(
             row.series_instance_uid, row.pipeline, row.calling_ae_title, row.state, count, last
         )
-    facts.print(table)
+    print_table(table)
 
 
 @app.command()

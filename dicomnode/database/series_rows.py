@@ -171,9 +171,9 @@ def list_series(
     *,
     state: str | None = None,
     series_instance_uid: str | None = None,
-    limit: int = 1000,
+    limit: int | None = 1000,
 ) -> tuple[SeriesRow, ...]:
-    """Return series, the latest first."""
+    """Return series, the latest first; all of them if `limit` is None."""
     query = sa.select(series).order_by(series.c.last_received_at.desc()).limit(limit)
     if state is not None:
         query = query.where(series.c.state == state)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 
 from dicomnode.config import Destination, DimseDestination
 from dicomnode.database import Database
@@ -77,8 +78,13 @@ class Delivery:
             raise StateError(f"job {job_id} is not recorded")
         if destination is None:
             return self._record(job, name, "parked", attempt, "the destination is not configured")
-        paths = self._left(job, name, destination)
-        outcome, words = self._send(job, name, destination, paths)
+        try:
+            outcome, words = self._send(job, name, destination)
+        except Exception:
+            # Nothing would try again: it must not look as if it were under way.
+            self._record(job, name, "parked", attempt, "internal error")
+            _log.exception("delivery_failed", job=job_id, destination=name)
+            raise
         if outcome == "again" and attempt >= destination.max_attempts:
             outcome = "parked"
         if outcome == "delivered":
@@ -98,12 +104,11 @@ class Delivery:
             taken = already_sent(transaction, name, paths)
         return [path for uid, path in paths.items() if uid not in taken]
 
-    def _send(
-        self, job: JobRow, name: str, destination: Destination, paths: Sequence[Path]
-    ) -> tuple[str, str]:
-        if not paths:
-            return "delivered", "nothing was left to send"
+    def _send(self, job: JobRow, name: str, destination: Destination) -> tuple[str, str]:
         try:
+            paths = self._left(job, name, destination)
+            if not paths:
+                return "delivered", "nothing was left to send"
             outcomes = self._transport(job, name, destination, paths)
         except SendError as error:
             return ("again" if error.retryable else "parked"), str(error)
@@ -143,5 +148,14 @@ class Delivery:
 
 
 def _sop_instance_uid(path: Path) -> str:
-    """Read the SOP Instance UID from a result file's meta information."""
-    return str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+    """Read the SOP Instance UID of a result file.
+
+    Raises
+    ------
+    SendError
+        If the file is gone from the outbox or is no DICOM file.
+    """
+    try:
+        return str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+    except (OSError, InvalidDicomError) as error:
+        raise SendError(f"{path.name} cannot be read from the outbox") from error

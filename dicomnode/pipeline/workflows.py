@@ -15,9 +15,10 @@ from dicomnode.database.job_rows import (
     JobRow,
     add_seconds,
     begin_stage,
+    create_delivery,
     create_job,
+    end_job,
     get_job,
-    set_delivery,
     set_job,
 )
 from dicomnode.database.series_rows import list_instances
@@ -73,6 +74,11 @@ def analysis_workflow_id(job_id: str, attempt: int) -> str:
     return job_id if attempt == 1 else f"{job_id}:try:{attempt}"
 
 
+def delivery_workflow_id(job_id: str, destination: str, attempt: int) -> str:
+    """Return the id of an attempt at a delivery in the engine."""
+    return f"{job_id}:to:{destination}:{attempt}"
+
+
 def enqueue_analysis(
     jobs: JobQueue, job_id: str, attempt: int, *, delay_seconds: float = 0.0
 ) -> None:
@@ -90,7 +96,7 @@ def enqueue_delivery(
     jobs.enqueue(
         DELIVER_QUEUE,
         "deliver",
-        f"{job_id}:to:{destination}:{attempt}",
+        delivery_workflow_id(job_id, destination, attempt),
         job_id,
         destination,
         attempt,
@@ -162,7 +168,7 @@ class Workflows:
         if outcome == "wait":
             run_step("wait", lambda: self._wait(job_id, attempt))
         elif outcome in ("done", "refused"):
-            run_step("hand_over", lambda: self._hand_over(job_id, outcome))
+            outcome = run_step("hand_over", lambda: self._hand_over(job_id, outcome))
         return outcome
 
     def _guard(self, job_id: str, stage: str, step: Callable[[JobRow], str]) -> str:
@@ -170,16 +176,18 @@ class Workflows:
         with self._database.begin() as transaction:
             if not begin_stage(transaction, job_id, stage):
                 return "cancelled"
-        job = self._job(job_id)
+        return self._in_words(self._job(job_id), stage, step)
+
+    def _in_words(self, job: JobRow, stage: str, step: Callable[[JobRow], str]) -> str:
         try:
             return step(job)
         except NodeError as error:
             state = "waiting" if error.retryable else "failed"
-            self._end(job, state, reason=type(error).__name__, sentence=str(error))
-            return "wait" if error.retryable else "failed"
+            ended = self._end(job, state, reason=type(error).__name__, sentence=str(error))
+            return "wait" if ended == "waiting" else ended
         except Exception as error:
             self._end(job, "failed", reason=type(error).__name__, sentence="internal error")
-            _log.exception("job_failed", job=job_id, stage=stage)
+            _log.exception("job_failed", job=job.id, stage=stage)
             raise
 
     def _assemble(self, job: JobRow) -> str:
@@ -188,8 +196,7 @@ class Workflows:
         if content_digest(refs) != job.digest:
             # Instances came after this job was made; the revision that holds them has its own.
             self._outbox.clear_work(job.id)
-            self._end(job, "superseded", reason="later_revision", sentence=None)
-            return "superseded"
+            return self._end(job, "superseded", reason="later_revision", sentence=None)
         workspace = self._workspace(job.id)
         if workspace.has("volume"):
             return "go"
@@ -207,8 +214,7 @@ class Workflows:
                 error=error,
             )
             self._keep(job, contents, watch)
-            self._end(job, "refused", reason=error.reason, sentence=str(error))
-            return "refused"
+            return self._end(job, "refused", reason=error.reason, sentence=str(error))
         self._add_seconds(job.id, watch)
         return "go"
 
@@ -233,16 +239,21 @@ class Workflows:
         self._keep(job, contents, watch)
         return "done"
 
-    def _hand_over(self, job_id: str, outcome: str) -> None:
+    def _hand_over(self, job_id: str, outcome: str) -> str:
         """Give the results to delivery and clear up; analysis ends here, whatever a PACS does."""
-        job = self._job(job_id)
-        for name in self._setup(job).config.destinations:
-            with self._database.begin() as transaction:
-                set_delivery(transaction, job_id, name, state="pending", attempts=0, words=None)
-            enqueue_delivery(self._jobs, job_id, name, 1)
-        if outcome == "done":
-            self._end(job, "done", reason=None, sentence=None)
-        self._outbox.clear_work(job_id)
+
+        def hand_over(job: JobRow) -> str:
+            for name in self._setup(job).config.destinations:
+                with self._database.begin() as transaction:
+                    # A repeat of this step must not undo what the delivery has recorded since.
+                    create_delivery(transaction, job_id, name)
+                enqueue_delivery(self._jobs, job_id, name, 1)
+            self._outbox.clear_work(job_id)
+            if outcome == "done":
+                return self._end(job, "done", reason=None, sentence=None)
+            return outcome
+
+        return self._in_words(self._job(job_id), "hand_over", hand_over)
 
     def _wait(self, job_id: str, attempt: int) -> None:
         delay = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 10))
@@ -295,14 +306,11 @@ class Workflows:
         with self._database.begin() as transaction:
             add_seconds(transaction, job_id, watch.seconds)
 
-    def _end(self, job: JobRow, state: str, *, reason: str | None, sentence: str | None) -> None:
+    def _end(self, job: JobRow, state: str, *, reason: str | None, sentence: str | None) -> str:
+        """Record a state and return it, or ``cancelled`` if an operator came first."""
         with self._database.begin() as transaction:
-            set_job(
-                transaction,
-                job.id,
-                state=state,
-                reason=reason,
-                sentence=None if sentence is None else sentence[:500],
-            )
+            if not end_job(transaction, job.id, state, reason=reason, sentence=sentence):
+                return "cancelled"
         JOBS.labels(job.pipeline, state).inc()
         _log.info("job_state", job=job.id, state=state, reason=reason)
+        return state

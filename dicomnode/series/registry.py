@@ -65,7 +65,7 @@ class SeriesRegistry:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._open: dict[_Key, SeriesState] = {}
-        self._due: list[tuple[_Key, SeriesState, Close]] = []
+        self._due: list[tuple[_Key, Close]] = []
         self._touched: defaultdict[str, set[_Key]] = defaultdict(set)
         self._stopping = False
         self._closer = threading.Thread(target=self._run, name="series-closer", daemon=True)
@@ -73,7 +73,7 @@ class SeriesRegistry:
     def start(self) -> None:
         """Take up the series that were open when the node last stopped, and watch from now on."""
         with self._database.begin() as transaction:
-            rows = list_series(transaction, state="open")
+            rows = list_series(transaction, state="open", limit=None)
         now = self._clock()
         with self._lock:
             for row in rows:
@@ -164,7 +164,7 @@ class SeriesRegistry:
         self._open[key], actions = step(
             self._open.get(key, SeriesState()), event, **self._limits(key)
         )
-        self._due.extend((key, self._open[key], action) for action in actions)
+        self._due.extend((key, action) for action in actions)
 
     def _limits(self, key: _Key) -> dict[str, float]:
         config = self._completion[key[0]]
@@ -183,8 +183,8 @@ class SeriesRegistry:
                     self._changed.wait(wait_seconds)
                     continue
                 due, self._due = self._due, []
-            for key, decided_on, close in due:
-                self._close(key, decided_on, close)
+            for key, close in due:
+                self._close(key, close)
 
     def _tick(self) -> float | None:
         """Let time pass for all series; return seconds until the next can be due; lock held."""
@@ -197,7 +197,7 @@ class SeriesRegistry:
                 checks.append(check)
         return max(0.0, min(checks) - now) if checks else None
 
-    def _close(self, key: _Key, decided_on: SeriesState, close: Close) -> None:
+    def _close(self, key: _Key, close: Close) -> None:
         pipeline, series_instance_uid = key
         try:
             with self._database.begin() as transaction:
@@ -212,8 +212,10 @@ class SeriesRegistry:
             return
         with self._lock:
             # Unless an instance came since: it has opened the series anew.
-            if self._open.get(key) is decided_on:
+            if self._open[key].first_instance_at is None:
                 del self._open[key]
+        if revision is None:
+            return  # what was pending had come in time for the revision before
         SERIES_CLOSED.labels(pipeline, close.reason).inc()
         _log.info(
             "series_closed",
