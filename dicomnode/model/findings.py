@@ -71,7 +71,9 @@ class Segment:
     category, property_type : Code
         Segmented Property Category and Type (PS3.16 CID 7150, 7151 and on).
     laterality : Code or None
-        Left or right (PS3.16 CID 244).
+        Left or right (PS3.16 CID 244), of the anatomic region where there is one.
+    anatomic_region : Code or None
+        Where it lies, for what is no anatomy itself: a lesion (PS3.3 C.8.20.2).
     color_rgb : tuple of int
         Recommended display color, 0 to 255.
     model : ModelIdentity
@@ -90,6 +92,7 @@ class Segment:
     model: ModelIdentity
     volume_ml: float
     measurements: tuple[Measurement, ...]
+    anatomic_region: Code | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

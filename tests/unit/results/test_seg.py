@@ -13,6 +13,7 @@ import pytest
 from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset
 
+from dicomnode.config import SegConfig
 from dicomnode.errors import ResultError
 from dicomnode.model.findings import LabelMap
 from dicomnode.model.volume import SourceFrame, VolumeGeometry
@@ -233,7 +234,7 @@ def test_every_algorithm_is_contributing_equipment(made):
 
 
 def test_empty_frames_are_left_out_unless_wanted(made):
-    sparse, full = encode(made), encode(made, omit_empty_frames=False)
+    sparse, full = encode(made), encode(made, options=SegConfig(omit_empty_frames=False))
 
     assert sparse.NumberOfFrames < full.NumberOfFrames == 2 * SHAPE_KJI[0]
     numbers = segment_numbers(made.findings)
