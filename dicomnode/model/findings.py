@@ -134,6 +134,9 @@ class Classification:
         What the scores are: ``probability``, or ``percent`` of a measured quantity.
     rule : str
         How the answer follows from the scores, in words.
+    threshold : float or None
+        Score from which the answer is given, in the unit of the scores; None where the rule is
+        no threshold (the highest score, say).
     measurements : tuple of Measurement
         Numbers that the model gave beside the answer.
     model : ModelIdentity
@@ -146,6 +149,7 @@ class Classification:
     rule: str
     measurements: tuple[Measurement, ...]
     model: ModelIdentity
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -236,7 +236,8 @@ class Workflows:
     def _hand_over(self, job_id: str, outcome: str) -> None:
         """Give the results to delivery and clear up; analysis ends here, whatever a PACS does."""
         job = self._job(job_id)
-        for name in self._setup(job).config.destinations:
+        # A refusal that is only recorded leaves nothing to deliver.
+        for name in self._setup(job).config.destinations if job.files else ():
             with self._database.begin() as transaction:
                 set_delivery(transaction, job_id, name, state="pending", attempts=0, words=None)
             enqueue_delivery(self._jobs, job_id, name, 1)
