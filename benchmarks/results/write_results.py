@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import SimpleITK
 from pydicom.sr.coding import Code
 
 from dicomnode.demo.series import write_ct_series
@@ -116,9 +117,7 @@ def measure(folder: Path) -> dict[str, float]:
                 color_rgb=(80, 160, 255),
                 model=MODEL,
                 volume_ml=1.0,
-                measurements=(
-                    Measurement(name=codes.VOLUME, value=1.0, unit=codes.unit("mL")),
-                ),
+                measurements=(Measurement(name=codes.VOLUME, value=1.0, unit=codes.unit("mL")),),
             )
             for number, (name, side) in enumerate(NAMES, start=1)
         ),
@@ -168,8 +167,6 @@ def measure(folder: Path) -> dict[str, float]:
 
 def measure_dcmqi(folder: Path) -> dict[str, float]:
     """The same mask by itkimage2segimage: NRRD in, SEG out."""
-    import SimpleITK
-
     image = SimpleITK.GetImageFromArray(np.load(folder / "mask.npy"))
     image.SetSpacing(SPACING_KJI_MM[::-1])
     probe = read_evidence(sorted((folder / "ct").iterdir()))

@@ -91,7 +91,9 @@ class Delivery:
         """Return the files of the objects that the destination wants and has not taken."""
         paths = {
             _sop_instance_uid(path): path
-            for path in (self._outbox.path(job.files[each]) for each in files_for(destination, job.files))
+            for path in (
+                self._outbox.path(job.files[each]) for each in files_for(destination, job.files)
+            )
         }
         with self._database.begin() as transaction:
             taken = already_sent(transaction, name, paths)

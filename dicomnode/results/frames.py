@@ -10,17 +10,26 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from highdicom.frame import encode_frame
 from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
+from pydicom.pixels import get_encoder
 
 from dicomnode.config import SegConfig
 from dicomnode.errors import ResultError
 from dicomnode.model.findings import Findings
+from dicomnode.standard.sop_classes import SEG_TRANSFER_SYNTAXES
 
 _FEW: Final = 16
 """Up to this many labels comparing with each is quicker than a histogram, which widens a voxel to
 eight bytes."""
+
+
+# Named one by one: left to choose, pydicom takes GDCM for RLE, which ends the process on some frames.
+_ENCODERS: Final = {
+    SEG_TRANSFER_SYNTAXES["rle"]: "pylibjpeg",
+    SEG_TRANSFER_SYNTAXES["jpeg-ls"]: "pyjpegls",
+    SEG_TRANSFER_SYNTAXES["jpeg-2000"]: "pylibjpeg",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +68,14 @@ def count_voxels(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
         By value, background (0) included.
     """
     counts = np.zeros((len(labels), 256), dtype=np.int64)
-    for plane, found in zip(labels, counts, strict=True):
+    for k, plane in enumerate(labels):
         largest = int(plane.max(initial=0))
         if largest <= _FEW:
-            found[1 : largest + 1] = [
-                np.count_nonzero(plane == label) for label in range(1, largest + 1)
-            ]
-            found[0] = plane.size - found.sum()
+            for label in range(1, largest + 1):
+                counts[k, label] = np.count_nonzero(plane == label)
+            counts[k, 0] = plane.size - counts[k].sum()
         else:
-            found += np.bincount(plane.ravel(), minlength=256)
+            counts[k] = np.bincount(plane.ravel(), minlength=256)
     return counts
 
 
@@ -120,9 +128,7 @@ def plan_frames(
         Frame(k, position, label, number)
         for column, (label, number) in enumerate(numbers.items())
         for k, position in positions.items()
-        if not options.omit_empty_frames
-        or has_label[k, column]
-        or not has_label[:, column].any()
+        if not options.omit_empty_frames or has_label[k, column] or not has_label[:, column].any()
     ]
 
 
@@ -163,17 +169,34 @@ def join_frames(planes: Iterable[NDArray[np.uint8]]) -> bytes:
 
 
 def encapsulate_frames(planes: Iterable[NDArray[np.uint8]], transfer_syntax_uid: str) -> bytes:
-    """Compress 8-bit frames without loss, one fragment each, with an offset table (PS3.5 A.4)."""
-    return encapsulate(
-        [
-            encode_frame(
-                plane,
-                transfer_syntax_uid=transfer_syntax_uid,
-                bits_allocated=8,
-                bits_stored=8,
-                photometric_interpretation="MONOCHROME2",
-                pixel_representation=0,
-            )
-            for plane in planes
-        ]
-    )
+    """Compress 8-bit frames without loss, one fragment each, with an offset table (PS3.5 A.4).
+
+    Raises
+    ------
+    ResultError
+        If the encoder refuses a frame; JPEG 2000 wants at least 32 rows and columns.
+    """
+    encoder = get_encoder(transfer_syntax_uid)
+    plugin = _ENCODERS[transfer_syntax_uid]
+    try:
+        return encapsulate(
+            [
+                encoder.encode(
+                    plane,
+                    encoding_plugin=plugin,
+                    rows=plane.shape[0],
+                    columns=plane.shape[1],
+                    samples_per_pixel=1,
+                    number_of_frames=1,
+                    bits_allocated=8,
+                    bits_stored=8,
+                    pixel_representation=0,
+                    photometric_interpretation="MONOCHROME2",
+                )
+                for plane in planes
+            ]
+        )
+    except RuntimeError as error:
+        raise ResultError(
+            f"the frames of the segmentation cannot be written in {transfer_syntax_uid}"
+        ) from error

@@ -121,9 +121,7 @@ class Pictures:
             box = (left, top, left + _AXIAL_WIDTH, top + _AXIAL_HEIGHT)
             mark_sides(draw, self._paint_axial(sheet, k, box))
             write_outlined(draw, (left + 8, top + 16), str(place + 1), 20, anchor="lm")
-        _mark_heights(
-            draw, coronal, [1 - (k + 0.5) / len(self._voxels_hu) for k in self._axials]
-        )
+        _mark_heights(draw, coronal, [1 - (k + 0.5) / len(self._voxels_hu) for k in self._axials])
         mark_sides(draw, coronal, part=0.95)
         _Column(draw).write(self._segments, self._classifications, self._lines)
         _write_footer(draw)
@@ -206,8 +204,8 @@ class _Column:
         self._y += 6
         self._legend(segments)
         self._y += 6
-        for name, value, part, text in _bars(classifications)[:_MOST_BARS]:
-            self._bar(name, value, part, text)
+        for name, value, part in _bars(classifications)[:_MOST_BARS]:
+            self._bar(name, value, part)
         self._y += 6
         for line in lines:
             if not self._write(line, 18, DIM):
@@ -254,7 +252,7 @@ class _Column:
         if len(found) > len(shown):
             self._write(f"and {len(found) - len(shown)} more", 16, DIM)
 
-    def _bar(self, name: str, value: str, part: float, color: Color) -> None:
+    def _bar(self, name: str, value: str, part: float) -> None:
         """Draw a name, a value and a bar that is filled to `part` of its length."""
         if not self._has_room(36):
             return
@@ -265,13 +263,13 @@ class _Column:
         self._draw.rectangle((_TEXT_LEFT, top, _TEXT_RIGHT, top + 8), fill=RULE)
         end = _TEXT_LEFT + round(part * (_TEXT_RIGHT - _TEXT_LEFT))
         if end > _TEXT_LEFT:
-            self._draw.rectangle((_TEXT_LEFT, top, end, top + 8), fill=color)
+            self._draw.rectangle((_TEXT_LEFT, top, end, top + 8), fill=_BAR)
         self._y += 38
 
 
-def _bars(classifications: Sequence[Classification]) -> list[tuple[str, str, float, Color]]:
-    """Return name, value, filled part and color of a bar for each score and share."""
-    bars: list[tuple[str, str, float, Color]] = []
+def _bars(classifications: Sequence[Classification]) -> list[tuple[str, str, float]]:
+    """Return name, value and filled part of a bar for each score and share."""
+    bars: list[tuple[str, str, float]] = []
     for each in classifications:
         percent = 100.0 if each.score_kind == "probability" else 1.0
         shares = [(name, score * percent) for name, score in each.scores]
@@ -279,9 +277,9 @@ def _bars(classifications: Sequence[Classification]) -> list[tuple[str, str, flo
         for name, value in shares:
             text = f"{value:.1f} %"
             # A score that is given again as a measurement, under a longer name, is one bar.
-            is_repeat = any(text == old and name.startswith(known) for known, old, *_ in bars)
+            is_repeat = any(text == old and name.startswith(known) for known, old, _ in bars)
             if math.isfinite(value) and not is_repeat:
-                bars.append((name, text, min(1.0, max(0.0, value / 100)), _BAR))
+                bars.append((name, text, min(1.0, max(0.0, value / 100))))
     return bars
 
 

@@ -68,6 +68,10 @@ _OPTIONAL: Final = (
     "PatientAge",
     "PatientSize",
     "PatientWeight",
+    "LastMenstrualDate",
+    "PregnancyStatus",
+    "LongitudinalTemporalOffsetFromEvent",
+    "LongitudinalTemporalEventType",
     "AdmissionID",
     "AdmittingDiagnosesDescription",
     "AdditionalPatientHistory",
@@ -259,7 +263,7 @@ def _fits(text: str, encodings: Iterable[str]) -> bool:
 
 
 def _is_decodable(header: Dataset) -> bool:
-    """Whether all texts can be decoded.  The header keeps its bytes: nothing is decoded in place."""
+    """Whether all texts can be decoded; nothing is decoded in place, the header keeps its bytes."""
     for keyword in (*_TYPE_2, *_OPTIONAL):
         if keyword not in header:
             continue
