@@ -14,7 +14,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +23,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
@@ -132,6 +133,21 @@ class CompletionConfig(_Section):
     )
 
 
+class ReportConfig(_Section):
+    """What reports claim, and whether a refusal is sent."""
+
+    not_analyzed: Literal["send", "record"] = Field(
+        "send",
+        description='send: a report "not analyzed" with the reason; record: in the job list only.',
+    )
+    completion: Literal["complete", "partial"] = Field(
+        "complete", description="Completion Flag (PS3.3 C.17.2)."
+    )
+    preliminary: bool = Field(
+        True, description="Preliminary Flag: true PRELIMINARY, false FINAL (PS3.3 C.17.2)."
+    )
+
+
 class PipelineConfig(_Section):
     """What happens to series sent to one called AE title."""
 
@@ -142,15 +158,52 @@ class PipelineConfig(_Section):
     classify: Names = Field(("opacity",), description="Classification manifests.")
     destinations: Names = Field(description="Where results go, by name.")
     completion: CompletionConfig = CompletionConfig()
+    report: ReportConfig = ReportConfig()
 
 
-ResultKind = Literal["seg", "sr"]
+ResultKind = Literal["seg", "sr", "sc"]
+
+
+class SegConfig(_Section):
+    """What segmentations for a destination look like."""
+
+    type: Literal["binary", "labelmap"] = Field(
+        "binary", description="labelmap: Label Map Segmentation, which few archives know yet."
+    )
+    compression: Literal["none", "deflate", "rle", "jpeg-ls", "jpeg-2000"] = Field(
+        "none", description="Without loss. Frame by frame (rle, jpeg-*) for labelmap only."
+    )
+    omit_empty_frames: bool = Field(
+        True, description="false: a frame for every slice, for viewers that ask for it."
+    )
+    empty_segments: Literal["omit", "keep"] = Field(
+        "omit", description="keep: also segments without a voxel, with empty frames."
+    )
+
+    @model_validator(mode="after")
+    def _check_compression(self) -> Self:
+        if self.type == "binary" and self.compression not in ("none", "deflate"):
+            raise ValueError(
+                f"compression of binary segmentations is none or deflate, "
+                f"found {self.compression!r}"
+            )
+        return self
+
+
+class ScConfig(_Section):
+    """What secondary captures for a destination look like."""
+
+    form: Literal["images", "multi-frame"] = Field(
+        "images", description="images: one instance a picture; multi-frame: one in all."
+    )
 
 
 class _Destination(_Section):
     objects: Annotated[tuple[ResultKind, ...], AfterValidator(_check_distinct)] = Field(
-        ("seg", "sr"), min_length=1, description="What is sent: seg, sr."
+        ("seg", "sr"), min_length=1, description="What is sent: seg, sr, sc (overlay pictures)."
     )
+    seg: SegConfig = SegConfig()
+    sc: ScConfig = ScConfig()
     max_attempts: int = Field(8, ge=1, le=100, description="Then the delivery is parked.")
     first_retry_seconds: Seconds = Field(10.0, description="Doubled after each attempt.")
     longest_retry_seconds: Seconds = Field(3600.0, description="Upper limit of the doubling.")

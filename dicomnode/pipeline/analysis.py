@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from dicomnode.errors import SeriesError
+from dicomnode.errors import ResultError, SeriesError
 from dicomnode.imaging.orient import to_orientation
 from dicomnode.imaging.volume import read_series
 from dicomnode.inference.classify import classify
@@ -22,25 +23,34 @@ from dicomnode.inference.client import TritonClient
 from dicomnode.inference.guards import check_lungs
 from dicomnode.inference.measure import describe_segments
 from dicomnode.inference.segment import segment
+from dicomnode.log import get_logger
 from dicomnode.metrics import STAGE_SECONDS
 from dicomnode.model.findings import Classification, Findings, LabelMap
+from dicomnode.pipeline.objects import (
+    SR_FILE,
+    WITHOUT_SEG,
+    capture_files,
+    seg_file,
+    sr_file,
+    wanted_captures,
+    wanted_segmentations,
+    wants_report_without_seg,
+)
 from dicomnode.pipeline.setup import PipelineSetup
+from dicomnode.results.capture import encode_captures
 from dicomnode.results.evidence import ResultContext, read_evidence
 from dicomnode.results.part10 import encode_part10
-from dicomnode.results.picture import draw_overlay
+from dicomnode.results.picture import Pictures, encode_png
 from dicomnode.results.refusal import encode_refusal
-from dicomnode.results.seg import encode_segmentation
+from dicomnode.results.seg import encode_segmentation, variant_name
 from dicomnode.results.sr import encode_report
 from dicomnode.results.summary import summarize
 from dicomnode.spool.workspace import Workspace
 
-SEG_FILE: Final = "seg.dcm"
-SR_FILE: Final = "sr.dcm"
 PICTURE_FILE: Final = "overlay.png"
 SUMMARY_FILE: Final = "findings.json"
 
-OBJECT_FILES: Final = {"seg": SEG_FILE, "sr": SR_FILE}
-"""What destinations can ask for, and the file that holds it."""
+_log = get_logger("pipeline")
 
 
 @dataclass(slots=True)
@@ -157,7 +167,8 @@ def write_results(
     Returns
     -------
     dict of str to bytes
-        Contents by file name; `SEG_FILE` only if a segment holds a voxel.
+        Contents by file name: what the pipeline's destinations ask for, the default SEG and SR in
+        any case, picture and summary.  A SEG only if a segment holds a voxel.
     """
     volume, paths = workspace.load_volume()
     findings = workspace.load_findings(volume.geometry)
@@ -165,24 +176,52 @@ def write_results(
     contents: dict[str, bytes] = {}
     with watch.time("results"):
         evidence = read_evidence(paths)
-        segmentation = encode_segmentation(
-            findings, volume_sources=volume.sources, evidence=evidence, context=context
+        report = partial(
+            encode_report,
+            findings,
+            evidence=evidence,
+            context=context,
+            options=setup.config.report,
         )
-        if segmentation is not None:
-            contents[SEG_FILE] = encode_part10(segmentation)
-        report = encode_report(
-            findings, evidence=evidence, segmentation=segmentation, context=context
-        )
-        contents[SR_FILE] = encode_part10(report)
+        for options in wanted_segmentations(setup.destinations):
+            segmentation = encode_segmentation(
+                findings,
+                volume_sources=volume.sources,
+                evidence=evidence,
+                context=context,
+                options=options,
+            )
+            variant = variant_name(options)
+            if segmentation is not None:
+                contents[seg_file(options)] = encode_part10(segmentation)
+            if sr_file(variant) not in contents:
+                contents[sr_file(variant)] = encode_part10(
+                    report(segmentation=segmentation, variant=variant)
+                )
+        if wants_report_without_seg(setup.destinations):
+            contents[sr_file(WITHOUT_SEG)] = encode_part10(
+                report(segmentation=None, variant=WITHOUT_SEG)
+            )
     with watch.time("picture"):
         view = to_orientation(volume, "LPS")
-        contents[PICTURE_FILE] = draw_overlay(
+        pictures = Pictures(
             view.voxels_hu,
             view.apply(findings.label_map.labels),
             spacing_kji_mm=view.spacing_kji_mm,
             segments=findings.segments,
-            lines=_headlines(findings),
+            classifications=findings.classifications,
+            lines=(*(guard.sentence for guard in findings.guards), *findings.notes),
         )
+        page = pictures.summary_page()
+        contents[PICTURE_FILE] = encode_png(page)
+        captures = wanted_captures(setup.destinations)
+        drawn = [page, *pictures.key_images()] if captures else []
+        for form in captures:
+            made = encode_captures(
+                drawn, evidence=evidence, context=context, models=findings.models, options=form
+            )
+            for name, capture in zip(capture_files(form.form, len(made)), made, strict=True):
+                contents[name] = encode_part10(capture)
     summary = summarize(findings, context=context)
     contents[SUMMARY_FILE] = (json.dumps(summary, indent=2) + "\n").encode()
     return contents
@@ -197,13 +236,27 @@ def write_refusal(
     created: datetime,
     error: SeriesError,
 ) -> dict[str, bytes]:
-    """Make the SR that says why a series was not analyzed."""
-    report = encode_refusal(
-        reason=error.reason,
-        sentence=str(error),
-        evidence=read_evidence(paths),
-        context=_context(setup, series_instance_uid, revision, created),
-    )
+    """Make the SR that says why a series was not analyzed.
+
+    Returns
+    -------
+    dict of str to bytes
+        Empty where the pipeline only records refusals, or nothing of the series can be referred
+        to; the refusal itself stands all the same.
+    """
+    if setup.config.report.not_analyzed == "record":
+        return {}
+    try:
+        report = encode_refusal(
+            reason=error.reason,
+            sentence=str(error),
+            evidence=read_evidence(paths, leave_out_unreadable=True),
+            context=_context(setup, series_instance_uid, revision, created),
+            options=setup.config.report,
+        )
+    except ResultError as fault:
+        _log.warning("refusal_not_reported", reason=error.reason, why=str(fault))
+        return {}
     return {SR_FILE: encode_part10(report)}
 
 
@@ -217,11 +270,3 @@ def _context(
         pipeline_version=setup.version,
         created=created,
     )
-
-
-def _headlines(findings: Findings) -> tuple[str, ...]:
-    """Say the classifications and guards in a line each, for the picture."""
-    answers = [
-        f"{each.question.meaning}: {each.answer.meaning}" for each in findings.classifications
-    ]
-    return (*answers, *(guard.sentence for guard in findings.guards))

@@ -22,7 +22,7 @@ from dicomnode.database.job_rows import (
 from dicomnode.errors import SendError, StateError
 from dicomnode.log import get_logger
 from dicomnode.metrics import DELIVERIES
-from dicomnode.pipeline.analysis import OBJECT_FILES
+from dicomnode.pipeline.objects import files_for
 from dicomnode.send.folder import copy_to_folder
 from dicomnode.send.outcome import StoreOutcome
 from dicomnode.send.store_scu import send_instances
@@ -95,10 +95,11 @@ class Delivery:
 
     def _left(self, job: JobRow, name: str, destination: Destination) -> list[Path]:
         """Return the files of the objects that the destination wants and has not taken."""
-        wanted = [OBJECT_FILES[kind] for kind in destination.objects]
         paths = {
             _sop_instance_uid(path): path
-            for path in (self._outbox.path(job.files[each]) for each in wanted if each in job.files)
+            for path in (
+                self._outbox.path(job.files[each]) for each in files_for(destination, job.files)
+            )
         }
         with self._database.begin() as transaction:
             taken = already_sent(transaction, name, paths)

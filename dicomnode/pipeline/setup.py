@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dicomnode.config import Config, PipelineConfig
+from dicomnode.config import Config, Destination, PipelineConfig
 from dicomnode.errors import ConfigError
 from dicomnode.inference.manifest import SHIPPED_MODELS, Manifest, find_manifests
 
@@ -22,6 +22,8 @@ class PipelineSetup:
     config : PipelineConfig
     segment : Manifest
     classify : tuple of Manifest
+    destinations : tuple of Destination
+        What results are written for.
     version : str
         Changes whenever a model's manifest does: the same series then is worth another analysis.
     """
@@ -30,6 +32,7 @@ class PipelineSetup:
     config: PipelineConfig
     segment: Manifest
     classify: tuple[Manifest, ...]
+    destinations: tuple[Destination, ...]
     version: str
 
     @property
@@ -77,10 +80,18 @@ def build_setups(config: Config) -> dict[str, PipelineSetup]:
                     )
     if faults:
         raise ConfigError(tuple(faults))
-    return {name: _build(name, pipeline, manifests) for name, pipeline in config.pipelines.items()}
+    return {
+        name: _build(name, pipeline, manifests, config.destinations)
+        for name, pipeline in config.pipelines.items()
+    }
 
 
-def _build(name: str, pipeline: PipelineConfig, manifests: Mapping[str, Manifest]) -> PipelineSetup:
+def _build(
+    name: str,
+    pipeline: PipelineConfig,
+    manifests: Mapping[str, Manifest],
+    destinations: Mapping[str, Destination],
+) -> PipelineSetup:
     segment = manifests[pipeline.segment[0]]
     classify = tuple(manifests[each] for each in pipeline.classify)
     digests = ":".join(each.digest for each in (segment, *classify))
@@ -89,5 +100,6 @@ def _build(name: str, pipeline: PipelineConfig, manifests: Mapping[str, Manifest
         config=pipeline,
         segment=segment,
         classify=classify,
+        destinations=tuple(destinations[each] for each in pipeline.destinations),
         version=f"{name}-{hashlib.sha256(digests.encode('ascii')).hexdigest()[:8]}",
     )

@@ -243,7 +243,8 @@ class Workflows:
         """Give the results to delivery and clear up; analysis ends here, whatever a PACS does."""
 
         def hand_over(job: JobRow) -> str:
-            for name in self._setup(job).config.destinations:
+            # A refusal that is only recorded leaves nothing to deliver.
+            for name in self._setup(job).config.destinations if job.files else ():
                 with self._database.begin() as transaction:
                     # A repeat of this step must not undo what the delivery has recorded since.
                     create_delivery(transaction, job_id, name)

@@ -26,6 +26,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
+from dicomnode.config import ReportConfig
 from dicomnode.errors import ResultError
 from dicomnode.model.findings import ModelIdentity
 from dicomnode.results.evidence import RESEARCH_USE, ResultContext, result_uid
@@ -70,13 +71,14 @@ def encode_document(
     evidence: Sequence[Dataset],
     context: ResultContext,
     models: tuple[ModelIdentity, ...],
+    options: ReportConfig | None = None,
 ) -> Dataset:
     """Put groups and statements into a Comprehensive 3D SR (PS3.3 A.35.13).
 
     Parameters
     ----------
     kind : str
-        For the UIDs: ``sr``.
+        For the UIDs: ``sr`` and so on.
     series_description : str
     groups : sequence
         highdicom's measurement groups (TID 1411 and 1501), at least one.
@@ -85,6 +87,8 @@ def encode_document(
         Everything the report rests on, the source series first.
     context : ResultContext
     models : tuple of ModelIdentity
+    options : ReportConfig, optional
+        What the report claims of itself.
 
     Raises
     ------
@@ -93,6 +97,8 @@ def encode_document(
     """
     if not evidence:
         raise ResultError("wanted at least one source instance as evidence, found none")
+    options = options or ReportConfig()
+    kind += _claims(options)
     header = evidence[0]
     when = content_datetime(header, context)
     report = MeasurementReport(
@@ -118,8 +124,8 @@ def encode_document(
         software_versions=context.software_versions,
         device_serial_number=context.device_serial_number,
         series_description=series_description,
-        is_complete=True,
-        is_final=False,
+        is_complete=options.completion == "complete",
+        is_final=not options.preliminary,
         is_verified=False,
         content_date=when.date(),
         content_time=when.time(),
@@ -127,6 +133,12 @@ def encode_document(
     made.CodingSchemeIdentificationSequence = [_private_scheme()]
     complete(made, header, context=context, models=models)
     return made
+
+
+def _claims(options: ReportConfig) -> str:
+    """Return what tells a report that claims this from the default's: it needs other UIDs."""
+    partial = "-partial" if options.completion == "partial" else ""
+    return partial if options.preliminary else f"{partial}-final"
 
 
 def _observer(context: ResultContext) -> ObserverContext:

@@ -16,8 +16,11 @@ from pydicom.dataset import Dataset
 
 from dicomnode import __version__
 from dicomnode.errors import ResultError
+from dicomnode.log import get_logger
 from dicomnode.model.findings import ModelIdentity
 from dicomnode.standard.uids import IMPLEMENTATION_VERSION_NAME, derive_uid, is_valid_uid
+
+_log = get_logger("results")
 
 RESEARCH_USE: Final = "Research use only. Not for diagnosis."
 """Every result says so, in these words."""
@@ -68,13 +71,18 @@ class ResultContext:
         )
 
 
-def read_evidence(paths: Sequence[Path]) -> tuple[Dataset, ...]:
+def read_evidence(
+    paths: Sequence[Path], *, leave_out_unreadable: bool = False
+) -> tuple[Dataset, ...]:
     """Read the headers of the source instances, without pixels, once.
 
     Parameters
     ----------
     paths : sequence of Path
         One a single-frame instance, in slice order of the volume; a multi-frame instance once.
+    leave_out_unreadable : bool
+        Whether to go on without files that cannot be read, as the report on a series that was
+        refused must: they may be the very reason.
 
     Returns
     -------
@@ -92,6 +100,14 @@ def read_evidence(paths: Sequence[Path]) -> tuple[Dataset, ...]:
             headers.append(pydicom.dcmread(path, stop_before_pixels=True, force=True))
         # pydicom answers broken files with many kinds of exception; all mean the same here.
         except Exception as error:
+            if leave_out_unreadable:
+                _log.warning(
+                    "evidence_unreadable",
+                    instance=number,
+                    of=len(paths),
+                    kind=type(error).__name__,
+                )
+                continue
             raise ResultError(
                 f"the header of source instance {number} of {len(paths)} cannot be read: "
                 f"{type(error).__name__}"
