@@ -72,7 +72,7 @@ def test_a_raw_sequence_is_written_as_it_is_and_read_where_it_is_looked_into():
 
 
 def test_what_cannot_be_written_is_refused():
-    with pytest.raises(ValueError, match="no keyword of PS3.6"):
+    with pytest.raises(ValueError, match=r"no keyword of PS3\.6"):
         elements.text("NoSuchAttribute", "CS", "X")
     with pytest.raises(UnicodeEncodeError):
         elements.text("CodeMeaning", "LO", "肺")

@@ -218,9 +218,7 @@ def test_left_is_left_of_right_in_the_patient_and_the_codes_say_so(tmp_path, ori
 
 @pytest.mark.parametrize("kind", ["binary", "labelmap"])
 def test_no_private_attribute_and_nothing_of_the_patient_in_a_description(tmp_path, kind):
-    made = make_findings(
-        make_series(tmp_path, PatientName="Zebulon^Quux", PatientID="ID-90817263")
-    )
+    made = make_findings(make_series(tmp_path, PatientName="Zebulon^Quux", PatientID="ID-90817263"))
 
     for result in results(made, type=kind):
         assert not [each for each in result.iterall() if each.tag.is_private]
