@@ -91,8 +91,6 @@ def measure(folder: Path) -> dict[str, float]:
     paths = sorted((folder / "ct").iterdir())
     labels = np.load(folder / "mask.npy", mmap_mode="r")
     affine = np.eye(4)
-    _reset_peak()
-    before_mb = _peak_mb()
     times = {}
 
     def timed(name: str, call):
@@ -141,12 +139,17 @@ def measure(folder: Path) -> dict[str, float]:
         pipeline_version="1",
         created=datetime(2026, 1, 1, tzinfo=UTC),
     )
-    segmentation = timed(
-        "build SEG",
-        lambda: encode_segmentation(
+
+    def build_seg():
+        return encode_segmentation(
             findings, volume_sources=sources, evidence=evidence, context=context
-        ),
-    )
+        )
+
+    # The first in a process also loads highdicom's tables of the standard, once and for all.
+    timed("build SEG, first in the process", build_seg)
+    _reset_peak()
+    before_mb = _peak_mb()
+    segmentation = timed("build SEG", build_seg)
     content = timed("write SEG", lambda: encode_part10(segmentation))
     timed("file of SEG", lambda: (folder / "seg.dcm").write_bytes(content))
     report = timed(
@@ -156,7 +159,12 @@ def measure(folder: Path) -> dict[str, float]:
         ),
     )
     timed("write SR", lambda: encode_part10(report))
-    times["SEG and SR"] = round(sum(times[each] for each in times if each != "read headers"), 3)
+    steps = ("write SEG", "file of SEG", "build SR", "write SR")
+    rest = sum(times[each] for each in steps)
+    times["SEG and SR"] = round(times["build SEG"] + rest, 3)
+    times["SEG and SR, first in the process"] = round(
+        times["build SEG, first in the process"] + rest, 3
+    )
     peak_mb = _peak_mb()
     return times | {
         "MB of the SEG": round(len(content) / 1e6, 1),

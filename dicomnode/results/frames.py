@@ -24,7 +24,7 @@ _FEW: Final = 16
 eight bytes."""
 
 
-# Named one by one: left to choose, pydicom takes GDCM for RLE, which crashes on some frames.
+# Named one by one: left to choose, pydicom takes GDCM for RLE, which aborts the process on some.
 _ENCODERS: Final = {
     SEG_TRANSFER_SYNTAXES["rle"]: "pylibjpeg",
     SEG_TRANSFER_SYNTAXES["jpeg-ls"]: "pyjpegls",

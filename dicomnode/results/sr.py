@@ -102,7 +102,11 @@ def encode_report(
         kind=f"sr-{variant}".rstrip("-"),
         series_description="AI report (research use only)",
         groups=groups or [_outcome_group(findings, context)],
-        evaluations=[*_evaluations(findings), *_about_frame_of_reference(evidence, segmentation)],
+        evaluations=[
+            *_evaluations(findings),
+            *_about_frame_of_reference(evidence, segmentation),
+            *(coded_text(sentence) for sentence in _in_words(findings)),
+        ],
         evidence=evidence if segmentation is None else (*evidence, segmentation),
         context=context,
         models=findings.models,
@@ -236,6 +240,30 @@ def _evaluations(findings: Findings) -> Iterator[Evaluation]:
         yield from _guard(guard)
     for note in findings.notes:
         yield coded_text(note)
+
+
+def _in_words(findings: Findings) -> Iterator[str]:
+    """Say what was found once more as sentences: some viewers show numbers without their names."""
+    for segment in findings.segments:
+        numbers = [_words(each) for each in segment.measurements if _is_number(each)]
+        if segment.volume_ml > 0 and numbers:
+            yield f"{segment.label}: {'; '.join(numbers)}."
+    for each in findings.classifications:
+        numbers = [_words(measured) for measured in each.measurements if _is_number(measured)]
+        scores = [
+            f"{name}, {each.score_kind} {_readable(score):g}"
+            for name, score in each.scores
+            if math.isfinite(score)
+        ]
+        answer = f"{each.question.meaning}: {each.answer.meaning}"
+        yield f"{'; '.join([answer, *scores, *numbers])}."
+
+
+def _words(measurement: Measurement) -> str:
+    derivation = f" ({measurement.derivation.meaning})" if measurement.derivation else ""
+    symbol = {"[hnsf'U]": "HU", "1": ""}.get(measurement.unit.value, measurement.unit.value)
+    value = f"{_readable(measurement.value):g} {symbol}".strip()
+    return f"{measurement.name.meaning}{derivation} {value}"
 
 
 def _about_frame_of_reference(

@@ -427,3 +427,17 @@ def test_measurements_keep_unit_and_derivation_whatever_they_are(made):
         for each in items(group, "Attenuation Coefficient")
     ]
     assert derivations == ["Median", "Mean"]
+
+
+def test_the_numbers_are_told_in_words_as_well(made):
+    """OHIF shows the values of a report without their names."""
+    told = comments(encode(made))
+
+    volume = made.findings.segments[0].volume_ml
+    assert f"Left lung: Volume {float(f'{volume:.5g}'):g} mL; " in told[0]
+    assert told[0].endswith("Attenuation Coefficient (Mean) -812.35 HU.")
+    assert told[2] == (
+        "Opacity burden: Mild; none, probability 0.12346; mild, probability 0.87654; "
+        "Percent opacity 3.21 %."
+    )
+    assert not any("Effusion" in each for each in told)
