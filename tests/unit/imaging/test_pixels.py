@@ -6,7 +6,8 @@ import pytest
 from pydicom.uid import ExplicitVRBigEndian, RLELossless
 
 from dicomnode.errors import PixelsUnreadable
-from dicomnode.imaging.pixels import has_same_pixels, read_hu
+from dicomnode.imaging.pixels import read_hu
+from dicomnode.imaging.volume import _has_same_pixels as has_same_pixels
 from dicomnode.imaging.slices import read_slice
 from tests.support.ct import make_series
 
