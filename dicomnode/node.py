@@ -106,6 +106,7 @@ class Node:
         config.data_dir.mkdir(parents=True, exist_ok=True)
         store = InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes)
         outbox = Outbox(config.data_dir)
+        quarantine = Quarantine(config.data_dir)
         database = open_database(config.database.url, data_dir=config.data_dir)
         self._database = database
         self._parts.callback(database.close)
@@ -116,6 +117,7 @@ class Node:
         workflows = Workflows(
             database=database,
             store=store,
+            quarantine=quarantine,
             outbox=outbox,
             setups=self._setups,
             client=client,
@@ -149,7 +151,7 @@ class Node:
             config.receive,
             pipelines={each.config.ae_title: name for name, each in self._setups.items()},
             store=store,
-            quarantine=Quarantine(config.data_dir),
+            quarantine=quarantine,
             sink=registry,
         )
         receiver.start()

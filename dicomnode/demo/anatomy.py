@@ -109,7 +109,10 @@ def _lungs(cage: Plane, x: Plane, y: Plane, z: float) -> NDArray[np.uint8]:
     # The middle: vertebrae behind, great vessels and airways, thymus in front.
     free = cage < 1.0
     free &= _ellipse(x, y, 0.0, 74.0, 30.0, 34.0) > 1.0
-    free &= _ellipse(x, y, 2.0, 5.0, 27.0 + 12.0 * (z > 0) * np.exp(-(((z - 170) / 45) ** 2)), 50.0) > 1.0
+    free &= (
+        _ellipse(x, y, 2.0, 5.0, 27.0 + 12.0 * (z > 0) * np.exp(-(((z - 170) / 45) ** 2)), 50.0)
+        > 1.0
+    )
     free &= np.abs(x - 3.0 - 0.03 * (y + 60.0)) > 4.0
     free &= _ellipse(x, y, 24.0, 48.0, 17.0, 17.0) > 1.0
     free &= ~_within_heart(x, y, z, margin=4.0)
@@ -132,7 +135,9 @@ def _within_heart(x: Plane, y: Plane, z: float, *, margin: float) -> Mask:
     # Turned by about 35 degrees: the apex points to the left and the front.
     u = 0.82 * (x - 24.0) - 0.57 * (y + 30.0)
     v = 0.57 * (x - 24.0) + 0.82 * (y + 30.0)
-    inside: Mask = (u / ((64.0 + margin) * shrink)) ** 2 + (v / ((48.0 + margin) * shrink)) ** 2 < 1.0
+    inside: Mask = (u / ((64.0 + margin) * shrink)) ** 2 + (
+        v / ((48.0 + margin) * shrink)
+    ) ** 2 < 1.0
     return inside
 
 
@@ -201,7 +206,9 @@ def _draw_bones(hu: Plane, x: Plane, y: Plane, z: float) -> None:
     hu[body < 0.8] = disk if between else bone
     arch = _ellipse(x, y, 0.0, 100.0, 15.0, 14.0)
     hu[(arch < 1.0) & (y > 86.0)] = 480
-    hu[(np.abs(x) < 3.0 + 0.0 * y) & (y > 104.0) & (y < 124.0)] = 420 if (z % 26.0) > 9.0 else MUSCLE_HU
+    hu[(np.abs(x) < 3.0 + 0.0 * y) & (y > 104.0) & (y < 124.0)] = (
+        420 if (z % 26.0) > 9.0 else MUSCLE_HU
+    )
     hu[_ellipse(x, y, 0.0, 100.0, 9.0, 8.0) < 1.0] = 25
 
     width, depth = _cage_mm(z)

@@ -45,15 +45,16 @@ def grow_tree(
     outward_x : float
         -1 towards the right side, 1 towards the left.
     """
-    trunks = [(outward_x, b, c) for b, c in ((0.2, 0.9), (-0.9, 0.5), (0.9, -0.3), (0.1, -1.0), (-0.7, -0.6))]
+    trunks = [
+        (outward_x, b, c)
+        for b, c in ((0.2, 0.9), (-0.9, 0.5), (0.9, -0.3), (0.1, -1.0), (-0.7, -0.6))
+    ]
     ends = [(np.array(start), np.array(each) / np.linalg.norm(each), radius_mm) for each in trunks]
     tubes: list[Tube] = []
     while ends and len(tubes) < count:
         at, along, radius = ends.pop(0)
         tip = at + along * (7.0 + 4.2 * radius) * rng.uniform(0.8, 1.3)
-        tubes.append(
-            Tube(start=tuple(at.tolist()), end=tuple(tip.tolist()), radius_mm=radius)
-        )
+        tubes.append(Tube(start=tuple(at.tolist()), end=tuple(tip.tolist()), radius_mm=radius))
         if radius < 0.7:
             continue
         for share in (0.84, 0.70):
@@ -63,7 +64,10 @@ def grow_tree(
 
 
 def tube_voxels(
-    tube: Tube, shape_kji: Sequence[int], spacing_kji_mm: Sequence[float], origin_kji_mm: Sequence[float]
+    tube: Tube,
+    shape_kji: Sequence[int],
+    spacing_kji_mm: Sequence[float],
+    origin_kji_mm: Sequence[float],
 ) -> Iterator[tuple[Box, NDArray[np.float32]]]:
     """Give the box around a tube and each voxel's distance in mm to the tube's axis, if inside.
 

@@ -140,7 +140,9 @@ def open_series(paths: Sequence[Path], keywords: tuple[str, ...] = ()) -> Series
 
 def _first_frame(header: FileHeader, whole: Attributes) -> Attributes:
     """Return what describes the first frame of a multi-frame instance, else the image itself."""
-    if whole.text("SOPClassUID") == CT_IMAGE or not whole.values("PerFrameFunctionalGroupsSequence"):
+    if whole.text("SOPClassUID") == CT_IMAGE or not whole.values(
+        "PerFrameFunctionalGroupsSequence"
+    ):
         return whole
     return Attributes(items=(*frame_items(whole)[0], header.attributes), label=whole.label)
 

@@ -135,9 +135,7 @@ def close_workers() -> None:
 atexit.register(close_workers)
 
 
-def _decode_share(
-    images: Sequence[Slice], out_hu: Sequence[NDArray[np.int16]]
-) -> list[str | None]:
+def _decode_share(images: Sequence[Slice], out_hu: Sequence[NDArray[np.int16]]) -> list[str | None]:
     """Decode some slices with one worker, or one after the other where they die."""
     folder = next((each for each in _FOLDERS if os.access(each, os.W_OK)), None)
     answers: list[str | None] = []

@@ -355,8 +355,11 @@ def _as_tag(tag: int) -> BaseTag:
 def _sequence_tags() -> frozenset[int]:
     """Return the wanted tags that are sequences: implicit VR does not say so."""
     return frozenset(
-        tag for keyword in _HEADER_KEYWORDS if keyword.endswith("Sequence")
-        for tag in [tag_for_keyword(keyword)] if tag is not None
+        tag
+        for keyword in _HEADER_KEYWORDS
+        if keyword.endswith("Sequence")
+        for tag in [tag_for_keyword(keyword)]
+        if tag is not None
     )
 
 

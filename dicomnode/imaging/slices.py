@@ -210,9 +210,7 @@ def parse_slices(path: Path, header: FileHeader) -> tuple[Slice, ...]:
     whole = whole_attributes(header)
     sop_class_uid = whole.uid("SOPClassUID")
     if sop_class_uid not in CT_SOP_CLASSES:
-        raise UnsupportedImage(
-            f"{whole.label}: wanted a CT image, found SOP Class {sop_class_uid}"
-        )
+        raise UnsupportedImage(f"{whole.label}: wanted a CT image, found SOP Class {sop_class_uid}")
     whole.uid("SOPInstanceUID")
     if sop_class_uid == CT_IMAGE:
         return (_slice(path, header, whole, None),)
@@ -221,9 +219,7 @@ def parse_slices(path: Path, header: FileHeader) -> tuple[Slice, ...]:
         _slice(
             path,
             header,
-            Attributes(
-                items=(*items, header.attributes), label=f"{whole.label} frame {number}"
-            ),
+            Attributes(items=(*items, header.attributes), label=f"{whole.label} frame {number}"),
             (number, len(groups)),
         )
         for number, items in enumerate(groups, start=1)

@@ -146,9 +146,7 @@ def _assemble(
     if not slices and contents.unplaced:
         raise PixelsUnreadable(contents.unplaced[0].fault)
     if not slices:
-        raise NoImages(
-            "wanted the slices of a CT series, found none. " + " ".join(contents.notes)
-        )
+        raise NoImages("wanted the slices of a CT series, found none. " + " ".join(contents.notes))
     while True:
         ordered = order_slices(
             slices,
@@ -200,11 +198,7 @@ def _fill(slices: Sequence[Slice], voxels_hu: NDArray[np.int16]) -> dict[int, st
 
 
 def _faults(indices: Sequence[int], found: Iterable[str | None]) -> dict[int, str]:
-    return {
-        index: fault
-        for index, fault in zip(indices, found, strict=True)
-        if fault is not None
-    }
+    return {index: fault for index, fault in zip(indices, found, strict=True) if fault is not None}
 
 
 def _read(image: Slice, out_hu: NDArray[np.int16]) -> str | None:

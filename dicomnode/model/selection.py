@@ -186,5 +186,7 @@ class Decision:
         against = [each for each in self.outcomes if not each.passed]
         if not against:
             return "Selected: every rule passed."
-        told = "; ".join(f"{each.rule}: wanted {each.wanted}, found {each.found}" for each in against)
+        told = "; ".join(
+            f"{each.rule}: wanted {each.wanted}, found {each.found}" for each in against
+        )
         return f"Not selected: {told}"

@@ -6,7 +6,7 @@ Every rule is asked, also after one has failed: the whole record answers "why wa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from dicomnode.model.selection import (
@@ -21,6 +21,7 @@ from dicomnode.model.selection import (
 RULE_KEYWORDS: Final = ("ImageType", "SeriesDescription", "SliceThickness", "ConvolutionKernel")
 """Attributes that the built-in rules ask for."""
 
+_BEST: Final = "best of study"
 _SHOWN_VALUES: Final = 4
 _SHOWN_LENGTH: Final = 64
 
@@ -66,13 +67,15 @@ def decide(rules: SelectionRules, traits: SeriesTraits) -> Decision:
     )
 
 
-def compete(decision: Decision, *, others: Iterator[tuple[str, Decision]] | list[tuple[str, Decision]]) -> Decision:
+def compete(decision: Decision, *, uid: str, others: Iterable[tuple[str, Decision]]) -> Decision:
     """Add the rule that a series must be the best of its study.
 
     Parameters
     ----------
     decision : Decision
         Of the series itself; it comes back unchanged unless every rule passed.
+    uid : str
+        Its Series Instance UID, which decides between equals.
     others : iterable of (str, Decision)
         The other series of the study by Series Instance UID, for comparison.
 
@@ -83,18 +86,25 @@ def compete(decision: Decision, *, others: Iterator[tuple[str, Decision]] | list
     if not decision.is_selected:
         return decision
     better = [
-        (each.rank, uid) for uid, each in others if each.is_selected and each.rank < decision.rank
+        (each.rank, other)
+        for other, each in others
+        if _fits(each) and (each.rank, other) < (decision.rank, uid)
     ]
     found = "none better"
     if better:
         found = f"series {min(better)[1]} is better"
     outcome = RuleOutcome(
-        rule="best of study",
+        rule=_BEST,
         wanted="the best of the fitting series of the study",
         found=found,
         passed=not better,
     )
     return Decision(outcomes=(*decision.outcomes, outcome), rank=decision.rank)
+
+
+def _fits(decision: Decision) -> bool:
+    """Whether every rule passed but the competition, in which a series may have lost before."""
+    return all(each.passed for each in decision.outcomes if each.rule != _BEST)
 
 
 # -- built-in rules
@@ -123,15 +133,9 @@ def _unsuitable(traits: SeriesTraits) -> Iterator[RuleOutcome]:
     ):
         marked = any(marks & each for each in types)
         yield RuleOutcome(rule=rule, wanted=wanted, found=found, passed=not marked)
-    secondary = any(
-        len(each) > 1 and each[1].upper() == "SECONDARY"
+    made_later = any(
+        [value.upper() for value in each[:2]] == ["DERIVED", "SECONDARY"]
         for each in traits.values.get("ImageType", ())
-    )
-    yield RuleOutcome(
-        rule="secondary images",
-        wanted="PRIMARY as second value of Image Type",
-        found=found,
-        passed=not secondary,
     )
     said = _joined(traits, "SeriesDescription")
     for rule, pattern in (("dose reports", _DOSE_TEXT), ("bolus tracking", _TRACKING_TEXT)):

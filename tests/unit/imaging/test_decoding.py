@@ -29,9 +29,7 @@ def test_compressed_slices_are_decoded_elsewhere_and_stand_in_their_place(tmp_pa
 
 
 def test_a_worker_that_dies_costs_its_slice_and_no_other(tmp_path, monkeypatch):
-    images = [
-        read_slice(path) for path in make_series(tmp_path, transfer_syntax=RLELossless)
-    ]
+    images = [read_slice(path) for path in make_series(tmp_path, transfer_syntax=RLELossless)]
     real = decoding._Worker.decode
 
     def decode(self, image, path, offset):

@@ -18,16 +18,12 @@ def _volume(*, shear=(0.0, 0.0), places=None, hu=None):
     affine[:2, 2] = shear
     affine[:3, 3] = (-41.5, 12.25, -203.0)
     voxels = asymmetric_hu(SHAPE_KJI) if hu is None else hu
-    geometry = VolumeGeometry(
-        shape_kji=SHAPE_KJI, affine_ijk_to_lps=affine, slice_places=places
-    )
+    geometry = VolumeGeometry(shape_kji=SHAPE_KJI, affine_ijk_to_lps=affine, slice_places=places)
     sources = tuple(
         SourceFrame(sop_class_uid="1.2", sop_instance_uid=f"1.2.{k}", frame_number=None)
         for k in range(SHAPE_KJI[0])
     )
-    return Volume(
-        voxels_hu=voxels, geometry=geometry, sources=sources, frame_of_reference_uid=None
-    )
+    return Volume(voxels_hu=voxels, geometry=geometry, sources=sources, frame_of_reference_uid=None)
 
 
 def _of_lps(volume):
@@ -103,7 +99,9 @@ def test_uneven_slices_are_seen_evenly_and_labels_go_back_to_each():
     labels = np.zeros(grid.voxels_hu.shape, np.uint8)
     labels[3] = 7
     assert np.flatnonzero(grid.restore(labels).any(axis=(1, 2))).tolist() == [3]
-    np.testing.assert_array_equal(grid.restore(grid.apply(grid.restore(labels))), grid.restore(labels))
+    np.testing.assert_array_equal(
+        grid.restore(grid.apply(grid.restore(labels))), grid.restore(labels)
+    )
 
 
 @pytest.mark.parametrize("name", ["ct.nii.gz", "ct.mha"])

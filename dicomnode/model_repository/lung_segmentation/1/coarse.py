@@ -158,14 +158,14 @@ def label_planes(mask: Mask) -> NDArray[np.uint32]:
     # Slices laid out one below the other, an empty row between them, are one plane to label.
     sheet = np.zeros((slices, rows + 1, columns), np.uint8)
     sheet[:, :rows] = mask
-    components = SimpleITK.ConnectedComponent(SimpleITK.GetImageFromArray(sheet.reshape(-1, columns)))
+    components = SimpleITK.ConnectedComponent(
+        SimpleITK.GetImageFromArray(sheet.reshape(-1, columns))
+    )
     found = SimpleITK.GetArrayFromImage(components).reshape(slices, rows + 1, columns)
     return found[:, :rows].astype(np.uint32, copy=False)
 
 
-def boxes(
-    numbers: NDArray[np.uint32], margin: tuple[int, int, int]
-) -> list[tuple[int, Box]]:
+def boxes(numbers: NDArray[np.uint32], margin: tuple[int, int, int]) -> list[tuple[int, Box]]:
     """Bounding boxes, with a margin, of all components but the background."""
     k, j, i = np.nonzero(numbers)
     number = numbers[k, j, i]

@@ -71,9 +71,7 @@ def find_lungs(coarse: Coarse) -> tuple[NDArray[np.uint8], Mask]:
     return found, airway
 
 
-def _close_vessels(
-    coarse: Coarse, sides: NDArray[np.uint8], airway: Mask
-) -> NDArray[np.uint8]:
+def _close_vessels(coarse: Coarse, sides: NDArray[np.uint8], airway: Mask) -> NDArray[np.uint8]:
     """Close each lung over vessels and small dense spots, never into the other or an airway."""
     closed = sides.copy()
     for side in (LEFT, RIGHT):
