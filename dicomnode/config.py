@@ -143,7 +143,7 @@ class CompletionConfig(_Section):
 
     settle_seconds: Seconds = Field(
         1.0,
-        description="Wait after the last release where slices lie without a gap; see quiet_seconds.",
+        description="After the last release, where slices lie without a gap.",
     )
     quiet_seconds: Seconds = Field(
         5.0, description="Otherwise: no new instance and no open association for this long."

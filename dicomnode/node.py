@@ -17,6 +17,7 @@ from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.manifest import SHIPPED_MODELS
 from dicomnode.log import get_logger
 from dicomnode.model.series import SeriesRevision
+from dicomnode.pipeline.inquiry import SeriesInquiry
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 from dicomnode.pipeline.workflows import Workflows, queues, submit
 from dicomnode.receive.scp import StorageSCP
@@ -141,6 +142,7 @@ class Node:
             database,
             completion={name: each.config.completion for name, each in self._setups.items()},
             submit=submit_revision,
+            inquiry=SeriesInquiry(store, self._setups),
         )
         restored = registry.restore(store.scan())
         if restored:

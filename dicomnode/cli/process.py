@@ -60,10 +60,7 @@ def process(
     Results of a single series go to DIR itself, those of several to a subfolder each, named by
     Series Instance UID; so it is with FILE.
     """
-    if out is None and not explain and volume_out is None:
-        raise typer.BadParameter("wanted --out, --volume-out or --explain, found none")
-    if volume_out is not None and not is_writable_as(volume_out):
-        raise typer.BadParameter(f"--volume-out: wanted a name ending in {', '.join(SUFFIXES)}")
+    _check_options(out, volume_out, explain=explain)
     with errors_as_exits(), ExitStack() as stack:
         settings = load(find_file(config))
         configure_log(settings.log)
@@ -74,14 +71,7 @@ def process(
             talk.print("no CT series was found", markup=False)
             raise typer.Exit(Exit.FAILED)
         if explain or volume_out is not None:
-            explained = [
-                explain_files(
-                    series,
-                    setup,
-                    volume_out=_own_name(volume_out, uid, is_one=len(found.series) == 1),
-                )
-                for uid, series in found.series.items()
-            ]
+            explained = _explain(found, setup, volume_out)
             if explain or out is None:
                 print_explanations(explained, as_json=as_json)
                 _end_explained(explained)
@@ -101,13 +91,33 @@ def process(
 
                 folder = out if len(found.series) == 1 else out / uid
                 outcomes.append(analyze_files(series, setup, client, folder=folder, on_stage=say))
-    if as_json:
-        print_json([_as_json(outcome) for outcome in outcomes])
-    else:
-        for outcome in outcomes:
-            _print(outcome)
+    _tell(outcomes, as_json=as_json)
     if all(outcome.summary is None for outcome in outcomes):
         raise typer.Exit(Exit.FAILED)
+
+
+def _check_options(out: Path | None, volume_out: Path | None, *, explain: bool) -> None:
+    if out is None and not explain and volume_out is None:
+        raise typer.BadParameter("wanted --out, --volume-out or --explain, found none")
+    if volume_out is not None and not is_writable_as(volume_out):
+        raise typer.BadParameter(f"--volume-out: wanted a name ending in {', '.join(SUFFIXES)}")
+
+
+def _explain(found: FoundFiles, setup: PipelineSetup, volume_out: Path | None) -> list[Explanation]:
+    """Ask selection and geometry of every series, and write the volumes if wanted."""
+    is_one = len(found.series) == 1
+    return [
+        explain_files(series, setup, volume_out=_own_name(volume_out, uid, is_one=is_one))
+        for uid, series in found.series.items()
+    ]
+
+
+def _tell(outcomes: list[SeriesOutcome], *, as_json: bool) -> None:
+    if as_json:
+        print_json([_as_json(outcome) for outcome in outcomes])
+        return
+    for outcome in outcomes:
+        _print(outcome)
 
 
 def _choose(setups: dict[str, PipelineSetup], name: str | None) -> PipelineSetup:

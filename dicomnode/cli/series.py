@@ -13,7 +13,7 @@ from dicomnode.cli.output import ConfigOption, Exit, JsonOption, facts, print_js
 from dicomnode.cli.records import open_records
 from dicomnode.database.decision_rows import list_decisions
 from dicomnode.database.job_rows import list_deliveries, list_jobs
-from dicomnode.database.series_rows import list_faults, list_series
+from dicomnode.database.series_rows import list_faults, list_series, release_held
 
 app = typer.Typer(no_args_is_help=True, help="Series that were received.")
 
@@ -41,6 +41,20 @@ def list_(
             row.series_instance_uid, row.pipeline, row.calling_ae_title, row.state, count, last
         )
     facts.print(table)
+
+
+@app.command()
+def proceed(
+    series_instance_uid: Annotated[str, typer.Argument(metavar="SERIES-UID")],
+    config: ConfigOption = None,
+) -> None:
+    """Have a series analyzed that was held at its deadline; a running node notices by itself."""
+    with open_records(config) as (_settings, database), database.begin() as transaction:
+        released = release_held(transaction, series_instance_uid)
+    if not released:
+        talk.print(f"no series {series_instance_uid} is held", markup=False)
+        raise typer.Exit(Exit.FAILED)
+    facts.print(f"{series_instance_uid}: will be analyzed as it is", markup=False)
 
 
 @app.command()

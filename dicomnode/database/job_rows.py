@@ -149,7 +149,7 @@ def find_predecessor(transaction: Transaction, row: JobRow) -> JobRow | None:
 
 
 def supersede_former(transaction: Transaction, row: JobRow) -> int:
-    """Mark what earlier jobs on the same series found as superseded by this one; return how many."""
+    """Mark the results of earlier jobs on the same series as superseded; return how many."""
     marked = transaction.execute(
         sa.update(job)
         .where(

@@ -43,10 +43,13 @@ class Recorded:
     sha256 : str
         Digest of the instance that the series holds; another one's if the sender used its
         SOP Instance UID before for different bytes.
+    instance_count : int or None
+        How many the series holds now; None for a repeat.
     """
 
     is_new: bool
     sha256: str
+    instance_count: int | None = None
 
 
 def record_instance(
@@ -115,12 +118,13 @@ def record_instance(
         first_received_at=at,
         last_received_at=at,
     )
-    transaction.execute(
+    count = transaction.execute(
         sa.update(series)
         .where(_is_series(pipeline, ref.series_instance_uid))
         .values(state="open", instance_count=series.c.instance_count + 1, last_received_at=at)
-    )
-    return Recorded(is_new=True, sha256=ref.sha256)
+        .returning(series.c.instance_count)
+    ).scalar_one()
+    return Recorded(is_new=True, sha256=ref.sha256, instance_count=count)
 
 
 def close_series(
@@ -153,6 +157,27 @@ def close_series(
         revision=row.revision,
         digest=digest,
     )
+
+
+def hold_series(
+    transaction: Transaction, pipeline: str, series_instance_uid: str, *, because: str
+) -> None:
+    """Keep an open series from being closed until a person says so, or an instance comes."""
+    transaction.execute(
+        sa.update(series)
+        .where(_is_series(pipeline, series_instance_uid) & (series.c.state == "open"))
+        .values(state="held", closed_because=because[:20])
+    )
+
+
+def release_held(transaction: Transaction, series_instance_uid: str) -> int:
+    """Open the held revisions of a series, so that a node closes them; return how many."""
+    released = transaction.execute(
+        sa.update(series)
+        .where((series.c.series_instance_uid == series_instance_uid) & (series.c.state == "held"))
+        .values(state="open")
+    )
+    return released.rowcount
 
 
 def set_fault(transaction: Transaction, pipeline: str, key: str, fault: str) -> None:

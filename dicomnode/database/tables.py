@@ -74,8 +74,8 @@ job = sa.Table(
     sa.Column("series_instance_uid", sa.String(64), nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("digest", sa.String(16), nullable=False),
-    # queued -> running (-> waiting -> running) -> done | refused | not_selected | superseded | failed
-    # | cancelled; done and refused -> superseded when a later revision has results
+    # queued -> running (-> waiting -> running) -> done | refused | not_selected | superseded
+    # | failed | cancelled; done and refused -> superseded when a later revision has results
     sa.Column("state", sa.String(12), nullable=False, index=True),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("stage", sa.String(20)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import base64
+import contextlib
 import json
 import mmap
 import os
@@ -22,7 +23,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TextIO
+from typing import IO, Final, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,10 @@ class _Worker:
             # A Ctrl-C is for the node: it ends its workers itself.
             start_new_session=True,
         )
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None  # noqa: PT018, S101 - PIPE made them
+        self._stdin: IO[str] = stdin
+        self._stdout: IO[str] = stdout
 
     def decode(self, image: Slice, path: Path, offset: int) -> str | None:
         """Have a slice decoded; return what is wrong with it, if anything is."""
@@ -61,12 +66,9 @@ class _Worker:
         timer = threading.Timer(SLICE_SECONDS, self._process.kill)
         timer.start()
         try:
-            stdin, stdout = self._process.stdin, self._process.stdout
-            if stdin is None or stdout is None:
-                raise OSError("no pipe")
-            stdin.write(job + "\n")
-            stdin.flush()
-            answer: list[str | None] = json.loads(stdout.readline() or "broken")
+            self._stdin.write(job + "\n")
+            self._stdin.flush()
+            answer: list[str | None] = json.loads(self._stdout.readline() or "broken")
             return answer[0]
         except (OSError, ValueError):
             status = self.close()
@@ -85,12 +87,10 @@ class _Worker:
     def close(self) -> int:
         """End the process; return its exit status."""
         self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except BrokenPipeError:
-                    continue  # what was still to be written has no reader any more
+        for pipe in (self._stdin, self._stdout):
+            # What was still to be written has no reader any more.
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
         return self._process.wait()
 
 

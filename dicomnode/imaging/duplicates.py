@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +125,7 @@ def _split(
 ) -> tuple[str, _Groups]:
     """Group by the first attribute that leaves one image at each position in every group."""
     for keyword in VARIANT_KEYWORDS:
-        groups = _group_by(slices, lambda each, key=keyword: dict(each.variants).get(key, ""))
+        groups = _group_by(slices, partial(_variant, keyword=keyword))
         if _is_split(groups, normal, min_slices):
             return keyword, groups
     groups = _group_by(slices, lambda each: "\\".join(each.image_type))
@@ -134,6 +135,10 @@ def _split(
     if _is_split(groups, normal, min_slices):
         return "order of acquisition", groups
     return "", {}
+
+
+def _variant(image: Slice, keyword: str) -> str:
+    return dict(image.variants).get(keyword, "")
 
 
 def _group_by(slices: Sequence[Slice], value_of: Callable[[Slice], str]) -> _Groups:

@@ -96,7 +96,8 @@ class Resampled:
         places = self.source.slice_places
         if places is None:
             return even
-        return even[np.rint(places).astype(int).clip(0, len(even) - 1)]
+        found: NDArray[np.uint8] = even[np.rint(places).astype(int).clip(0, len(even) - 1)]
+        return found
 
     def _shifts(self) -> Iterator[tuple[slice, slice]]:
         """Yield where rows and columns of each slice lie on the straight grid, to whole pixels."""
@@ -211,19 +212,23 @@ def _nearest(geometry: VolumeGeometry) -> NDArray[np.intp]:
     return found
 
 
-def _plane_at(volume: Volume, index: int) -> NDArray[np.int16] | NDArray[np.float32]:
+def _plane_at(volume: Volume, index: int) -> NDArray[np.float32]:
     """Return the image at an even place, between its neighbors where slices are uneven."""
     places = volume.geometry.slice_places
     if places is None:
-        return volume.voxels_hu[index]
+        plane: NDArray[np.float32] = volume.voxels_hu[index].astype(np.float32)
+        return plane
     place = float(np.clip(index, places[0], places[-1]))
     after = int(np.searchsorted(places, place).clip(1, len(places) - 1))
     weight = np.float32((place - places[after - 1]) / (places[after] - places[after - 1]))
-    return volume.voxels_hu[after - 1] * (1 - weight) + volume.voxels_hu[after] * weight
+    mixed: NDArray[np.float32] = (
+        volume.voxels_hu[after - 1] * (1 - weight) + volume.voxels_hu[after] * weight
+    )
+    return mixed
 
 
 def _moved(
-    plane: NDArray[np.int16] | NDArray[np.float32],
+    plane: NDArray[np.float32],
     down: float,
     right: float,
     out: NDArray[np.int16],
@@ -237,15 +242,13 @@ def _moved(
     out[inside] = np.rint(moved[inside])
 
 
-def _along(
-    plane: NDArray[np.generic], by: float, length: int
-) -> NDArray[np.float32] | NDArray[np.generic]:
+def _along(plane: NDArray[np.float32], by: float, length: int) -> NDArray[np.float32]:
     """Move along the first axis, linearly; beyond an end its value goes on."""
     whole = math.floor(by + _WHOLE)
     part = np.float32(max(0.0, by - whole))
     index = np.arange(length) - whole
     last = len(plane) - 1
-    near: NDArray[np.generic] = plane[index.clip(0, last)]
+    near: NDArray[np.float32] = plane[index.clip(0, last)]
     if part <= _WHOLE:
         return near
     mixed: NDArray[np.float32] = near * (1 - part) + plane[(index - 1).clip(0, last)] * part

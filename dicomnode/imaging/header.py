@@ -2,7 +2,8 @@
 
 Checks no values.  Plain little-endian files are walked here, element by element, in the first
 kilobytes of the file: that is many times faster than a general parser and all that most CT needs.
-Whatever is unusual is left to pydicom.  Every way in which a hostile file can break either ends here.
+Whatever is unusual is left to pydicom.  Every way in which a hostile file can break either ends
+here.
 """
 
 from __future__ import annotations
@@ -107,7 +108,29 @@ _LONG_VRS: Final = frozenset(
 
 _SHORT_VRS: Final = {
     each.encode("ascii"): each
-    for each in "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()
+    for each in [
+        "AE",
+        "AS",
+        "AT",
+        "CS",
+        "DA",
+        "DS",
+        "DT",
+        "FL",
+        "FD",
+        "IS",
+        "LO",
+        "LT",
+        "PN",
+        "SH",
+        "SL",
+        "SS",
+        "ST",
+        "TM",
+        "UI",
+        "UL",
+        "US",
+    ]
 }
 _EXPLICIT: Final = struct.Struct("<HH2sH")
 _IMPLICIT: Final = struct.Struct("<HHL")
@@ -214,7 +237,7 @@ def read_header(path: Path, more_keywords: tuple[str, ...] = ()) -> FileHeader:
             file.seek(0)
             head = file.read(_FIRST_READ_BYTES)
             found = _walk(head, size, tags)
-            if found is None and _FIRST_READ_BYTES < size:
+            if found is None and size > _FIRST_READ_BYTES:
                 file.seek(0)
                 found = _walk(file.read(_LONGEST_WALK_BYTES), size, tags)
             if found is not None:
@@ -244,39 +267,45 @@ def _walk(head: bytes, file_size: int, tags: frozenset[int]) -> FileHeader | Non
     try:
         syntax, at = _walk_meta(head)
         is_implicit = syntax == IMPLICIT_VR_LITTLE_ENDIAN
-        elements: dict[int, RawDataElement] = {}
-        read = _read_implicit if is_implicit else _read_explicit
-        last = 0
-        while at < file_size:
-            tag, vr, length, value = read(head, at)
-            if tag >= _PIXEL_DATA_TAG:
-                break
-            if tag <= last:
-                raise _UnusualError
-            last = tag
-            if length == UNDEFINED_LENGTH:
-                if tag in tags or vr == b"UN":
-                    raise _UnusualError
-                at = _after_sequence(head, value, is_implicit=is_implicit, depth=1)
-                continue
-            at = value + length
-            if tag in tags:
-                if vr == b"SQ" or at > len(head) or tag in _sequence_tags():
-                    raise _UnusualError
-                name = None if vr is None else _SHORT_VRS.get(vr) or vr.decode("ascii")
-                elements[tag] = RawDataElement(
-                    _as_tag(tag), name, length, head[value:at], value, is_implicit, True
-                )
-        else:
-            return FileHeader(
-                attributes=WalkedHeader(elements), transfer_syntax_uid=syntax, pixels=None
-            )
+        elements, at = _walk_elements(head, at, file_size, tags, is_implicit=is_implicit)
+        pixels = None
+        if at < file_size:
+            tag, vr, length, value = (_read_implicit if is_implicit else _read_explicit)(head, at)
+            if tag == _PIXEL_DATA_TAG and (vr is None or vr in _PIXEL_VRS):
+                pixels = PixelElement(offset=value, length=length, room=file_size - value)
     except (_UnusualError, struct.error):
         return None
-    pixels = None
-    if tag == _PIXEL_DATA_TAG and (vr is None or vr in _PIXEL_VRS):
-        pixels = PixelElement(offset=value, length=length, room=file_size - value)
     return FileHeader(attributes=WalkedHeader(elements), transfer_syntax_uid=syntax, pixels=pixels)
+
+
+def _walk_elements(
+    head: bytes, at: int, file_size: int, tags: frozenset[int], *, is_implicit: bool
+) -> tuple[dict[int, RawDataElement], int]:
+    """Return the wanted elements, and where the first element from Pixel Data on begins."""
+    elements: dict[int, RawDataElement] = {}
+    read = _read_implicit if is_implicit else _read_explicit
+    last = 0
+    while at < file_size:
+        tag, vr, length, value = read(head, at)
+        if tag >= _PIXEL_DATA_TAG:
+            return elements, at
+        is_wanted = tag in tags
+        is_sequence = vr == b"SQ" or tag in _sequence_tags()
+        if tag <= last or (is_wanted and (is_sequence or length > len(head) - value)):
+            raise _UnusualError
+        last = tag
+        if length == UNDEFINED_LENGTH:
+            if vr == b"UN":
+                raise _UnusualError
+            at = _after_sequence(head, value, is_implicit=is_implicit, depth=1)
+            continue
+        at = value + length
+        if is_wanted:
+            name = None if vr is None else _SHORT_VRS.get(vr) or vr.decode("ascii")
+            elements[tag] = RawDataElement(
+                _as_tag(tag), name, length, head[value:at], value, is_implicit, True
+            )
+    return elements, at
 
 
 def _walk_meta(head: bytes) -> tuple[str, int]:

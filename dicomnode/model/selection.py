@@ -1,4 +1,4 @@
-"""Which series a pipeline wants, what a series is like, and what was decided.  Nothing decides here.
+"""Which series a pipeline wants, what a series is like, what was decided.  Nothing decides here.
 
 The rules are part of the configuration, the decision is recorded and can be asked afterwards.
 """
@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 PATIENT_GROUP = 0x0010
-"""Attributes that identify or describe the patient (PS3.3 C.7.1.1): never a rule, never recorded."""
+"""Attributes of the patient (PS3.3 C.7.1.1): never asked for by a rule, never recorded."""
 
 Plane = Literal["axial", "coronal", "sagittal"]
 

@@ -222,7 +222,7 @@ def write_refusal(
     error: SeriesError,
     predecessor: Predecessor | None = None,
 ) -> dict[str, bytes]:
-    """Make the SR that says why a series was not analyzed; `paths` have headers that can be read."""
+    """Make the SR that says why a series was not analyzed; the headers of `paths` are sound."""
     report = encode_refusal(
         reason=error.reason,
         sentence=str(error),

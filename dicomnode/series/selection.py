@@ -26,16 +26,71 @@ _SHOWN_VALUES: Final = 4
 _SHOWN_LENGTH: Final = 64
 
 _REFORMATS: Final = frozenset(
-    "MPR REFORMATTED REFORMAT MIP MINIP MAXIMUM MINIMUM AVERAGE VRT VR 3D CURVED VOLUME_RENDERED "
-    "CSAMPR CSA_MPR CSAPARALLEL CSARADIAL PROJECTION_IMAGE ST_RANGE MPVR".split()
+    (
+        "MPR",
+        "REFORMATTED",
+        "REFORMAT",
+        "MIP",
+        "MINIP",
+        "MAXIMUM",
+        "MINIMUM",
+        "AVERAGE",
+        "VRT",
+        "VR",
+        "3D",
+        "CURVED",
+        "VOLUME_RENDERED",
+        "CSAMPR",
+        "CSA_MPR",
+        "CSAPARALLEL",
+        "CSARADIAL",
+        "PROJECTION_IMAGE",
+        "ST_RANGE",
+        "MPVR",
+    )
 )
 _MAPS: Final = frozenset(
-    "CBF CBV MTT TTP TMAX PBV BV BF PS PERFUSION IODINE VNC RHO_Z Z_EFF ZEFF EFFECTIVE_Z "
-    "MATERIAL_DENSITY DECOMPOSED VUE SUBTRACTION SUBTRACTED MASK CALCIUM_SCORING_MAP FUSION".split()
+    (
+        "CBF",
+        "CBV",
+        "MTT",
+        "TTP",
+        "TMAX",
+        "PBV",
+        "BV",
+        "BF",
+        "PS",
+        "PERFUSION",
+        "IODINE",
+        "VNC",
+        "RHO_Z",
+        "Z_EFF",
+        "ZEFF",
+        "EFFECTIVE_Z",
+        "MATERIAL_DENSITY",
+        "DECOMPOSED",
+        "VUE",
+        "SUBTRACTION",
+        "SUBTRACTED",
+        "MASK",
+        "CALCIUM_SCORING_MAP",
+        "FUSION",
+    )
 )
 _SCREENS: Final = frozenset(
-    "SCREEN_SAVE SCREENSHOT SCREEN_CAPTURE DOSE_INFO DOSE DOSE_REPORT CT_SOM5_PROT CT_SOM7_PROT "
-    "CT_SOM8_PROT PROT SUMMARY".split()
+    (
+        "SCREEN_SAVE",
+        "SCREENSHOT",
+        "SCREEN_CAPTURE",
+        "DOSE_INFO",
+        "DOSE",
+        "DOSE_REPORT",
+        "CT_SOM5_PROT",
+        "CT_SOM7_PROT",
+        "CT_SOM8_PROT",
+        "PROT",
+        "SUMMARY",
+    )
 )
 _DOSE_TEXT: Final = re.compile(
     r"dose\s*(report|info|sheet|record|summary)|patient protocol|exam summary|screen\s?s(ave|hot)",
@@ -136,6 +191,12 @@ def _unsuitable(traits: SeriesTraits) -> Iterator[RuleOutcome]:
     made_later = any(
         [value.upper() for value in each[:2]] == ["DERIVED", "SECONDARY"]
         for each in traits.values.get("ImageType", ())
+    )
+    yield RuleOutcome(
+        rule="secondary images",
+        wanted="no image made from others after the examination (DERIVED, SECONDARY)",
+        found=found,
+        passed=not made_later,
     )
     said = _joined(traits, "SeriesDescription")
     for rule, pattern in (("dose reports", _DOSE_TEXT), ("bolus tracking", _TRACKING_TEXT)):
