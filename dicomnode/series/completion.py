@@ -2,7 +2,8 @@
 
 Never while an association that touched it is open.  Then: at once if as many instances are there as
 an archive says; after a short settle time if the association was released and the slices lie
-without a gap; after the full quiet time otherwise; at the deadline in any case, or never, as configured.
+without a gap; after the full quiet time otherwise; at the deadline in any case, or never, as
+configured.
 Times are seconds of a monotonic clock, given by the caller, so that a changed wall clock does no
 harm.  No I/O, no clock, no thread.
 """
