@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 import pydicom
-import SimpleITK
 from numpy.typing import NDArray
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
@@ -131,6 +130,9 @@ def _decode_extended(image: Slice) -> NDArray[np.int16]:
     """Decode 12-bit JPEG Extended to Hounsfield units, by ITK: pydicom has no plugin for it."""
     if image.frame_number is not None:
         raise PixelsUnreadable(f"{image.label}: 12-bit JPEG Extended is read in single frames only")
+    # Decoding processes start a third of a second sooner without it, and hardly ever need it.
+    import SimpleITK  # noqa: PLC0415
+
     try:
         array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(image.path))
     except RuntimeError as error:
