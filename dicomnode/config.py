@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from dicomnode.errors import ConfigError
+from dicomnode.model.selection import SelectionRules
 from dicomnode.standard.ae import check_ae_title
 
 ENV_PREFIX: Final = "DICOMNODE_"
@@ -122,14 +123,53 @@ class InferenceConfig(_Section):
     startup_seconds: Seconds = Field(120.0, description="Longest wait for server and models.")
 
 
+class ArchiveQuery(_Section):
+    """A Query SCP that knows how many instances a series has (PS3.4 C.6.2)."""
+
+    host: str = Field(min_length=1, description="Of the sender, or of an archive.")
+    port: int = Field(ge=1, le=65535)
+    ae_title: AETitle | None = Field(
+        None, description="Its AE title; by default that of the sender of the series."
+    )
+    timeout_seconds: Seconds = Field(5.0, description="For connecting and for each answer.")
+
+
 class CompletionConfig(_Section):
     """When a series is complete."""
 
+    settle_seconds: Seconds = Field(
+        1.0,
+        description="After the last release, where slices lie without a gap.",
+    )
     quiet_seconds: Seconds = Field(
-        5.0, description="No new instance and no open association for this long."
+        5.0, description="Otherwise: no new instance and no open association for this long."
     )
     deadline_seconds: Seconds = Field(
-        3600.0, description="Closed at the latest this long after its first instance."
+        3600.0, description="The longest wait after the first instance."
+    )
+    at_deadline: Literal["proceed", "hold"] = Field(
+        "proceed", description="Analyze what has come by then, or hold the series for a person."
+    )
+    expected_count: ArchiveQuery | None = Field(
+        None, description="Ask an archive how many instances the series has."
+    )
+
+
+class GeometryConfig(_Section):
+    """What may pass the geometry gate."""
+
+    gaps: Literal["refuse", "largest_block"] = Field(
+        "refuse", description="Missing slices: refuse, or analyze the largest block without any."
+    )
+    acquisitions: Literal["refuse", "first", "last", "most_slices"] = Field(
+        "refuse", description="Several acquisitions at the same positions: which one."
+    )
+    min_slices: int = Field(3, ge=3, le=5000, description="Fewer make no volume.")
+    irregular_tolerance: float = Field(
+        0.25,
+        ge=0.05,
+        le=0.5,
+        description="Farthest a slice may lie from its place, in spacings; it is resampled.",
     )
 
 
@@ -159,6 +199,8 @@ class PipelineConfig(_Section):
     destinations: Names = Field(description="Where results go, by name.")
     completion: CompletionConfig = CompletionConfig()
     report: ReportConfig = ReportConfig()
+    selection: SelectionRules = SelectionRules()
+    geometry: GeometryConfig = GeometryConfig()
 
 
 ResultKind = Literal["seg", "sr", "sc"]

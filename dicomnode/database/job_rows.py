@@ -14,7 +14,7 @@ from dicomnode.database.tables import delivery, job, sent
 from dicomnode.database.upsert import insert_if_absent
 from dicomnode.model.series import SeriesRevision
 
-END_STATES = frozenset(("done", "refused", "superseded", "failed", "cancelled"))
+END_STATES = frozenset(("done", "refused", "not_selected", "superseded", "failed", "cancelled"))
 """States of a job that only an operator's word leaves."""
 
 
@@ -208,6 +208,44 @@ def create_delivery(transaction: Transaction, job_id: str, destination: str) -> 
         words=None,
         updated_at=datetime.now(UTC),
     )
+
+
+def find_predecessor(transaction: Transaction, row: JobRow) -> JobRow | None:
+    """Return the latest job on an earlier revision of the same series that has results."""
+    found = transaction.execute(
+        sa.select(job)
+        .where(
+            (job.c.pipeline == row.pipeline)
+            & (job.c.series_instance_uid == row.series_instance_uid)
+            & (job.c.id != row.id)
+            & (job.c.revision <= row.revision)
+            & (job.c.created_at < row.created_at)
+        )
+        .order_by(job.c.revision.desc(), job.c.created_at.desc())
+    ).mappings()
+    return next((JobRow(**each) for each in found if each["files"]), None)
+
+
+def supersede_former(transaction: Transaction, row: JobRow) -> int:
+    """Mark the results of earlier jobs on the same series as superseded; return how many."""
+    marked = transaction.execute(
+        sa.update(job)
+        .where(
+            (job.c.pipeline == row.pipeline)
+            & (job.c.series_instance_uid == row.series_instance_uid)
+            & (job.c.id != row.id)
+            & (job.c.revision <= row.revision)
+            & (job.c.created_at < row.created_at)
+            & job.c.state.in_(("done", "refused"))
+        )
+        .values(
+            state="superseded",
+            reason="later_revision",
+            sentence=f"Revision {row.revision} of the series has results of its own.",
+            updated_at=datetime.now(UTC),
+        )
+    )
+    return marked.rowcount
 
 
 def set_delivery(

@@ -43,10 +43,13 @@ class Recorded:
     sha256 : str
         Digest of the instance that the series holds; another one's if the sender used its
         SOP Instance UID before for different bytes.
+    instance_count : int or None
+        How many the series holds now; None for a repeat.
     """
 
     is_new: bool
     sha256: str
+    instance_count: int | None = None
 
 
 def record_instance(
@@ -57,7 +60,10 @@ def record_instance(
     calling_ae_title: str,
     at: datetime,
 ) -> Recorded:
-    """Record a stored instance and open its series; the first of two with one UID is kept."""
+    """Record a stored instance and open its series.
+
+    The first of two with one UID is kept, unless it turned out useless: then the second is.
+    """
     is_new = insert_if_absent(
         transaction,
         instance,
@@ -76,8 +82,29 @@ def record_instance(
         kept = (instance.c.pipeline == pipeline) & (
             instance.c.sop_instance_uid == ref.sop_instance_uid
         )
-        sha256 = transaction.execute(sa.select(instance.c.sha256).where(kept)).scalar_one()
-        return Recorded(is_new=False, sha256=sha256)
+        sha256, fault = transaction.execute(
+            sa.select(instance.c.sha256, instance.c.fault).where(kept)
+        ).one()
+        if fault is None or sha256 == ref.sha256:
+            return Recorded(is_new=False, sha256=sha256)
+        transaction.execute(
+            sa.update(instance)
+            .where(kept)
+            .values(
+                transfer_syntax_uid=ref.transfer_syntax_uid,
+                sha256=ref.sha256,
+                size_bytes=ref.size_bytes,
+                key=ref.key,
+                received_at=at,
+                fault=None,
+            )
+        )
+        transaction.execute(
+            sa.update(series)
+            .where(_is_series(pipeline, ref.series_instance_uid))
+            .values(state="open", last_received_at=at)
+        )
+        return Recorded(is_new=True, sha256=ref.sha256)
     insert_if_absent(
         transaction,
         series,
@@ -91,12 +118,13 @@ def record_instance(
         first_received_at=at,
         last_received_at=at,
     )
-    transaction.execute(
+    count = transaction.execute(
         sa.update(series)
         .where(_is_series(pipeline, ref.series_instance_uid))
         .values(state="open", instance_count=series.c.instance_count + 1, last_received_at=at)
-    )
-    return Recorded(is_new=True, sha256=ref.sha256)
+        .returning(series.c.instance_count)
+    ).scalar_one()
+    return Recorded(is_new=True, sha256=ref.sha256, instance_count=count)
 
 
 def close_series(
@@ -129,6 +157,52 @@ def close_series(
         revision=row.revision,
         digest=digest,
     )
+
+
+def hold_series(
+    transaction: Transaction, pipeline: str, series_instance_uid: str, *, because: str
+) -> None:
+    """Keep an open series from being closed until a person says so, or an instance comes."""
+    transaction.execute(
+        sa.update(series)
+        .where(_is_series(pipeline, series_instance_uid) & (series.c.state == "open"))
+        .values(state="held", closed_because=because[:20])
+    )
+
+
+def release_held(transaction: Transaction, series_instance_uid: str) -> int:
+    """Open the held revisions of a series, so that a node closes them; return how many."""
+    released = transaction.execute(
+        sa.update(series)
+        .where((series.c.series_instance_uid == series_instance_uid) & (series.c.state == "held"))
+        .values(state="open")
+    )
+    return released.rowcount
+
+
+def set_fault(transaction: Transaction, pipeline: str, key: str, fault: str) -> None:
+    """Record that an instance is useless, and why."""
+    transaction.execute(
+        sa.update(instance)
+        .where((instance.c.pipeline == pipeline) & (instance.c.key == key))
+        .values(fault=fault[:200])
+    )
+
+
+def list_faults(
+    transaction: Transaction, pipeline: str, series_instance_uid: str
+) -> tuple[tuple[str, str], ...]:
+    """Return SOP Instance UID and fault of every useless instance of a series."""
+    rows = transaction.execute(
+        sa.select(instance.c.sop_instance_uid, instance.c.fault)
+        .where(
+            (instance.c.pipeline == pipeline)
+            & (instance.c.series_instance_uid == series_instance_uid)
+            & instance.c.fault.is_not(None)
+        )
+        .order_by(instance.c.sop_instance_uid)
+    )
+    return tuple((str(uid), str(fault)) for uid, fault in rows)
 
 
 def list_instances(

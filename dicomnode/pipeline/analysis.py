@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from dicomnode.errors import ResultError, SeriesError
-from dicomnode.imaging.orient import to_orientation
-from dicomnode.imaging.volume import read_series
+from dicomnode.imaging.contents import Faulty, SeriesContents, open_series
+from dicomnode.imaging.grid import to_model_grid
+from dicomnode.imaging.volume import assemble_series
 from dicomnode.inference.classify import classify
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.guards import check_lungs
@@ -26,6 +27,7 @@ from dicomnode.inference.segment import segment
 from dicomnode.log import get_logger
 from dicomnode.metrics import STAGE_SECONDS
 from dicomnode.model.findings import Classification, Findings, LabelMap
+from dicomnode.model.selection import Decision
 from dicomnode.pipeline.objects import (
     SR_FILE,
     WITHOUT_SEG,
@@ -38,13 +40,14 @@ from dicomnode.pipeline.objects import (
 )
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.results.capture import encode_captures
-from dicomnode.results.evidence import ResultContext, read_evidence
+from dicomnode.results.evidence import Predecessor, ResultContext, read_evidence
 from dicomnode.results.part10 import encode_part10
 from dicomnode.results.picture import Pictures, encode_png
 from dicomnode.results.refusal import encode_refusal
 from dicomnode.results.seg import encode_segmentation, variant_name
 from dicomnode.results.sr import encode_report
 from dicomnode.results.summary import summarize
+from dicomnode.series.selection import decide
 from dicomnode.spool.workspace import Workspace
 
 PICTURE_FILE: Final = "overlay.png"
@@ -70,23 +73,41 @@ class Stopwatch:
         STAGE_SECONDS.labels(self.pipeline, stage).observe(took)
 
 
-def assemble(workspace: Workspace, paths: Sequence[Path], watch: Stopwatch) -> int:
-    """Read a series and keep its volume.
+def choose(
+    paths: Sequence[Path], setup: PipelineSetup, watch: Stopwatch
+) -> tuple[SeriesContents, Decision]:
+    """Read the headers of a series and ask whether the pipeline wants it.
 
     Returns
     -------
-    int
-        Number of slices.
+    SeriesContents
+    Decision
+        Whether the series by itself fits; it may still not be the best of its study.
+    """
+    with watch.time("select"):
+        contents = open_series(paths, setup.keywords)
+        return contents, decide(setup.config.selection, contents.traits)
+
+
+def assemble(
+    workspace: Workspace, contents: SeriesContents, setup: PipelineSetup, watch: Stopwatch
+) -> tuple[Faulty, ...]:
+    """Pass a series through the geometry gate and keep its volume.
+
+    Returns
+    -------
+    tuple of Faulty
+        Files that could not be used and count as missing.
 
     Raises
     ------
-    SeriesError
+    SeriesFault
         If the series cannot become a volume.
     """
     with watch.time("assemble"):
-        found = read_series(paths)
+        found = assemble_series(contents, setup.gate)
         workspace.save_volume(found.volume, found.paths)
-    return found.volume.geometry.shape_kji[0]
+    return found.faulty
 
 
 def infer(
@@ -105,7 +126,7 @@ def infer(
         client.check_contract(manifest)
     identity = setup.segment.identity(server)
     with watch.time("segment"):
-        oriented = to_orientation(volume, setup.segment.input.orientation)
+        oriented = to_model_grid(volume, setup.segment.input.orientation)
         labels = segment(
             client,
             setup.segment,
@@ -126,7 +147,7 @@ def infer(
     if not any(guard.blocks for guard in guards):
         with watch.time("classify"):
             for manifest in setup.classify:
-                into = to_orientation(volume, manifest.input.orientation)
+                into = to_model_grid(volume, manifest.input.orientation)
                 classifications.append(
                     classify(
                         client,
@@ -156,6 +177,7 @@ def write_results(
     revision: int,
     created: datetime,
     watch: Stopwatch,
+    predecessor: Predecessor | None = None,
 ) -> dict[str, bytes]:
     """Make the result objects from what the workspace holds.
 
@@ -163,6 +185,8 @@ def write_results(
     ----------
     created : datetime
         Start of the analysis, aware; written into the objects, so a repeat passes the same.
+    predecessor : Predecessor or None
+        The report that the new one replaces.
 
     Returns
     -------
@@ -172,7 +196,7 @@ def write_results(
     """
     volume, paths = workspace.load_volume()
     findings = workspace.load_findings(volume.geometry)
-    context = _context(setup, series_instance_uid, revision, created)
+    context = _context(setup, series_instance_uid, revision, created, predecessor)
     contents: dict[str, bytes] = {}
     with watch.time("results"):
         evidence = read_evidence(paths)
@@ -203,7 +227,7 @@ def write_results(
                 report(segmentation=None, variant=WITHOUT_SEG)
             )
     with watch.time("picture"):
-        view = to_orientation(volume, "LPS")
+        view = to_model_grid(volume, "LPS")
         pictures = Pictures(
             view.voxels_hu,
             view.apply(findings.label_map.labels),
@@ -235,6 +259,7 @@ def write_refusal(
     revision: int,
     created: datetime,
     error: SeriesError,
+    predecessor: Predecessor | None = None,
 ) -> dict[str, bytes]:
     """Make the SR that says why a series was not analyzed.
 
@@ -251,7 +276,7 @@ def write_refusal(
             reason=error.reason,
             sentence=str(error),
             evidence=read_evidence(paths, leave_out_unreadable=True),
-            context=_context(setup, series_instance_uid, revision, created),
+            context=_context(setup, series_instance_uid, revision, created, predecessor),
             options=setup.config.report,
         )
     except ResultError as fault:
@@ -261,7 +286,11 @@ def write_refusal(
 
 
 def _context(
-    setup: PipelineSetup, series_instance_uid: str, revision: int, created: datetime
+    setup: PipelineSetup,
+    series_instance_uid: str,
+    revision: int,
+    created: datetime,
+    predecessor: Predecessor | None,
 ) -> ResultContext:
     return ResultContext(
         series_instance_uid=series_instance_uid,
@@ -269,4 +298,5 @@ def _context(
         pipeline=setup.name,
         pipeline_version=setup.version,
         created=created,
+        predecessor=predecessor,
     )

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from dicomnode.config import Config, Destination, PipelineConfig
 from dicomnode.errors import ConfigError
+from dicomnode.imaging.policy import GatePolicy
 from dicomnode.inference.manifest import SHIPPED_MODELS, Manifest, find_manifests
+from dicomnode.series.selection import RULE_KEYWORDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,8 @@ class PipelineSetup:
     destinations : tuple of Destination
         What results are written for.
     version : str
-        Changes whenever a model's manifest does: the same series then is worth another analysis.
+        Changes whenever a model's manifest does, or a rule for series and slices: the same series
+        then is worth another analysis.
     """
 
     name: str
@@ -39,6 +42,16 @@ class PipelineSetup:
     def manifests(self) -> tuple[Manifest, ...]:
         """All models, in the order they are asked."""
         return (self.segment, *self.classify)
+
+    @property
+    def gate(self) -> GatePolicy:
+        """What may pass the geometry gate."""
+        return GatePolicy(**self.config.geometry.model_dump())
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """Attributes that selection asks for."""
+        return tuple(sorted({*RULE_KEYWORDS, *self.config.selection.keywords}))
 
     @property
     def triton_models(self) -> tuple[str, ...]:
@@ -94,12 +107,13 @@ def _build(
 ) -> PipelineSetup:
     segment = manifests[pipeline.segment[0]]
     classify = tuple(manifests[each] for each in pipeline.classify)
-    digests = ":".join(each.digest for each in (segment, *classify))
+    rules = (pipeline.selection.model_dump_json(), pipeline.geometry.model_dump_json())
+    digests = ":".join((*(each.digest for each in (segment, *classify)), *rules))
     return PipelineSetup(
         name=name,
         config=pipeline,
         segment=segment,
         classify=classify,
         destinations=tuple(destinations[each] for each in pipeline.destinations),
-        version=f"{name}-{hashlib.sha256(digests.encode('ascii')).hexdigest()[:8]}",
+        version=f"{name}-{hashlib.sha256(digests.encode()).hexdigest()[:8]}",
     )

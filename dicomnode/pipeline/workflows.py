@@ -6,7 +6,7 @@ deliver:  send -> done | send again later, durably | parked (one workflow an att
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from dicomnode.config import Destination
@@ -18,20 +18,29 @@ from dicomnode.database.job_rows import (
     create_delivery,
     create_job,
     end_job,
+    find_predecessor,
     get_job,
     set_job,
+    supersede_former,
 )
-from dicomnode.database.series_rows import list_instances
+from dicomnode.database.series_rows import list_instances, set_fault
 from dicomnode.engine import JobQueue, Queue, run_step
-from dicomnode.errors import NodeError, SeriesError, StateError
+from dicomnode.errors import NodeError, StateError
+from dicomnode.imaging.contents import Faulty, SeriesContents
+from dicomnode.imaging.volume import SeriesFault
 from dicomnode.inference.client import TritonClient
 from dicomnode.log import get_logger
 from dicomnode.metrics import JOBS
+from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision, content_digest
 from dicomnode.pipeline import analysis
+from dicomnode.pipeline.choosing import settle
 from dicomnode.pipeline.delivery import Delivery
+from dicomnode.pipeline.objects import SR_FILE
 from dicomnode.pipeline.setup import PipelineSetup
+from dicomnode.results.evidence import Predecessor, read_predecessor
 from dicomnode.spool.instances import InstanceStore
+from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
 from dicomnode.spool.workspace import Workspace
 
@@ -112,6 +121,8 @@ class Workflows:
     ----------
     database : Database
     store : InstanceStore
+    quarantine : Quarantine
+        For instances that turn out useless.
     outbox : Outbox
     setups : mapping of str to PipelineSetup
         By pipeline name.
@@ -126,6 +137,7 @@ class Workflows:
         *,
         database: Database,
         store: InstanceStore,
+        quarantine: Quarantine,
         outbox: Outbox,
         setups: Mapping[str, PipelineSetup],
         client: TritonClient,
@@ -134,6 +146,7 @@ class Workflows:
     ) -> None:
         self._database = database
         self._store = store
+        self._quarantine = quarantine
         self._outbox = outbox
         self._setups = setups
         self._client = client
@@ -202,21 +215,85 @@ class Workflows:
             return "go"
         paths = [self._store.path(ref.key) for ref in refs]
         watch = analysis.Stopwatch(job.pipeline)
+        contents, decision = analysis.choose(paths, self._setup(job), watch)
+        final = settle(self._database, job, self._setup(job).config.selection, decision)
+        if final is None:
+            self._end(job, "waiting", reason="study_open", sentence="the study is not quiet yet")
+            return "wait"
+        if not final.is_selected:
+            self._outbox.clear_work(job.id)
+            self._end(job, "not_selected", reason="not_selected", sentence=final.sentence)
+            return "not_selected"
         try:
-            analysis.assemble(workspace, paths, watch)
-        except SeriesError as error:
-            contents = analysis.write_refusal(
-                paths,
-                self._setup(job),
-                series_instance_uid=job.series_instance_uid,
-                revision=job.revision,
-                created=job.created_at,
-                error=error,
-            )
-            self._keep(job, contents, watch)
-            return self._end(job, "refused", reason=error.reason, sentence=str(error))
+            faulty = analysis.assemble(workspace, contents, self._setup(job), watch)
+        except SeriesFault as fault:
+            return self._refuse(job, refs, contents, fault, watch)
+        self._put_aside(job, refs, faulty)
         self._add_seconds(job.id, watch)
         return "go"
+
+    def _refuse(
+        self,
+        job: JobRow,
+        refs: Sequence[InstanceRef],
+        contents: SeriesContents,
+        fault: SeriesFault,
+        watch: analysis.Stopwatch,
+    ) -> str:
+        """Report why a series makes no volume, from the instances whose headers can be read."""
+        unreadable = {each.path for each in contents.unplaced}
+        paths = [self._store.path(ref.key) for ref in refs]
+        report = analysis.write_refusal(
+            [path for path in paths if path not in unreadable],
+            self._setup(job),
+            series_instance_uid=job.series_instance_uid,
+            revision=job.revision,
+            created=job.created_at,
+            error=fault.error,
+            predecessor=self._predecessor(job),
+        )
+        self._keep(job, report, watch)
+        self._put_aside(job, refs, fault.faulty)
+        self._end(job, "refused", reason=fault.error.reason, sentence=str(fault.error))
+        return "refused"
+
+    def _put_aside(
+        self, job: JobRow, refs: Sequence[InstanceRef], faulty: Sequence[Faulty]
+    ) -> None:
+        """Show useless instances in the quarantine, and let whole ones take their place."""
+        by_path = {self._store.path(ref.key): ref for ref in refs}
+        for each in faulty:
+            ref = by_path[each.path]
+            # A copy: the instance stays what this revision of the series was made of.
+            self._quarantine.keep(
+                each.path.read_bytes() if each.path.is_file() else b"",
+                reason=f"counts as missing: {each.fault}",
+                facts={
+                    "pipeline": job.pipeline,
+                    "series_instance_uid": job.series_instance_uid,
+                    "sop_instance_uid": ref.sop_instance_uid,
+                    "key": ref.key,
+                },
+            )
+            with self._database.begin() as transaction:
+                set_fault(transaction, job.pipeline, ref.key, each.fault)
+
+    def _predecessor(self, job: JobRow) -> Predecessor | None:
+        """Return the report on an earlier revision of the series, if there is one."""
+        with self._database.begin() as transaction:
+            former = find_predecessor(transaction, job)
+        if former is None or SR_FILE not in former.files:
+            return None
+        reason = (
+            "Further instances of the series arrived after that."
+            if former.revision < job.revision
+            else "The pipeline has changed since."
+        )
+        return read_predecessor(
+            self._outbox.path(former.files[SR_FILE]),
+            revision=former.revision,
+            reason=reason,
+        )
 
     def _infer(self, job: JobRow) -> str:
         workspace = self._workspace(job.id)
@@ -235,6 +312,7 @@ class Workflows:
             revision=job.revision,
             created=job.created_at,
             watch=watch,
+            predecessor=self._predecessor(job),
         )
         self._keep(job, contents, watch)
         return "done"
@@ -250,6 +328,8 @@ class Workflows:
                     create_delivery(transaction, job_id, name)
                 enqueue_delivery(self._jobs, job_id, name, 1)
             self._outbox.clear_work(job_id)
+            with self._database.begin() as transaction:
+                supersede_former(transaction, job)
             if outcome == "done":
                 return self._end(job, "done", reason=None, sentence=None)
             return outcome

@@ -5,7 +5,7 @@ What stands in the groups is decided in `sr` and `refusal`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from pydicom.sr.coding import Code
 from dicomnode.config import ReportConfig
 from dicomnode.errors import ResultError
 from dicomnode.model.findings import ModelIdentity
-from dicomnode.results.evidence import RESEARCH_USE, ResultContext, result_uid
+from dicomnode.results.evidence import RESEARCH_USE, Predecessor, ResultContext, result_uid
 from dicomnode.results.source import complete, content_datetime, series_number, stand_in, value_of
 
 PRIVATE_SCHEME: Final = "99DCMNODE"
@@ -108,7 +108,9 @@ def encode_document(
         title=codes.cid7021.OncologyMeasurementReport,
     )
     report[0].ContentSequence.append(
-        _qualitative_evaluations([*evaluations, coded_text(RESEARCH_USE)])
+        _qualitative_evaluations(
+            [*evaluations, *_about_predecessor(context.predecessor), coded_text(RESEARCH_USE)]
+        )
     )
     made = Comprehensive3DSR(
         evidence=[
@@ -131,6 +133,8 @@ def encode_document(
         content_time=when.time(),
     )
     made.CodingSchemeIdentificationSequence = [_private_scheme()]
+    if context.predecessor is not None:
+        made.PredecessorDocumentsSequence = [_reference(context.predecessor)]
     complete(made, header, context=context, models=models)
     return made
 
@@ -139,6 +143,28 @@ def _claims(options: ReportConfig) -> str:
     """Return what tells a report that claims this from the default's: it needs other UIDs."""
     partial = "-partial" if options.completion == "partial" else ""
     return partial if options.preliminary else f"{partial}-final"
+
+
+def _about_predecessor(predecessor: Predecessor | None) -> Iterator[Evaluation]:
+    if predecessor is not None:
+        yield coded_text(
+            f"This report replaces the one on revision {predecessor.revision} of the series. "
+            f"{predecessor.reason}"
+        )
+
+
+def _reference(predecessor: Predecessor) -> Dataset:
+    """Refer to an earlier document (PS3.3 table 10-3b, Hierarchical SOP Instance Reference)."""
+    instance = Dataset()
+    instance.ReferencedSOPClassUID = predecessor.sop_class_uid
+    instance.ReferencedSOPInstanceUID = predecessor.sop_instance_uid
+    series = Dataset()
+    series.SeriesInstanceUID = predecessor.series_instance_uid
+    series.ReferencedSOPSequence = [instance]
+    study = Dataset()
+    study.StudyInstanceUID = predecessor.study_instance_uid
+    study.ReferencedSeriesSequence = [series]
+    return study
 
 
 def _observer(context: ResultContext) -> ObserverContext:

@@ -27,6 +27,27 @@ RESEARCH_USE: Final = "Research use only. Not for diagnosis."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Predecessor:
+    """The report on an earlier revision, which a new one replaces (PS3.3 C.17.2).
+
+    Attributes
+    ----------
+    revision : int
+    reason : str
+        Why there is a new one, in words.
+    study_instance_uid, series_instance_uid, sop_class_uid, sop_instance_uid : str
+        Of the report.
+    """
+
+    revision: int
+    reason: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultContext:
     """Which analysis results belong to, and what made them.
 
@@ -40,6 +61,8 @@ class ResultContext:
     created : datetime
         Start of the analysis, aware; becomes Content Date and Time, in its own time zone or in
         that of the source where the source names one.
+    predecessor : Predecessor or None
+        The report that the new one replaces.
     manufacturer, manufacturer_model_name, software_versions, device_serial_number : str
         As in the Enhanced General Equipment Module (PS3.3 C.7.5.2).
     """
@@ -49,6 +72,7 @@ class ResultContext:
     pipeline: str
     pipeline_version: str
     created: datetime
+    predecessor: Predecessor | None = None
     manufacturer: str = "dicomnode"
     manufacturer_model_name: str = "dicomnode"
     software_versions: str = __version__
@@ -113,6 +137,32 @@ def read_evidence(
                 f"{type(error).__name__}"
             ) from error
     return tuple(headers)
+
+
+def read_predecessor(path: Path, *, revision: int, reason: str) -> Predecessor:
+    """Read what identifies an earlier report.
+
+    Raises
+    ------
+    ResultError
+        If the file is gone or cannot be read.
+    """
+    keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
+    try:
+        ds = pydicom.dcmread(path, specific_tags=list(keywords))
+        study, series, sop_class, sop_instance = (str(ds[each].value) for each in keywords)
+    except Exception as error:
+        raise ResultError(
+            f"the report on revision {revision} cannot be read: {type(error).__name__}"
+        ) from error
+    return Predecessor(
+        revision=revision,
+        reason=reason,
+        study_instance_uid=study,
+        series_instance_uid=series,
+        sop_class_uid=sop_class,
+        sop_instance_uid=sop_instance,
+    )
 
 
 def result_uid(context: ResultContext, kind: str, models: Iterable[ModelIdentity]) -> str:

@@ -17,6 +17,7 @@ from dicomnode.pipeline.setup import build_setups
 from dicomnode.pipeline.workflows import Workflows, submit
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.part10 import read_stored
+from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
 from tests.support.ct import make_series
 from tests.support.pacs import FlakyPacs
@@ -117,6 +118,7 @@ class Bench:
             "setups": self.setups,
             "client": self.client,
             "jobs": self.jobs,
+            "quarantine": Quarantine(self.config.data_dir),
             "destinations": self.config.destinations,
         }
         self.jobs.workflows = Workflows(**(parts | changes)).by_name()
