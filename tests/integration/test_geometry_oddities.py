@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from dicomnode.errors import MissingSlices
@@ -47,11 +47,11 @@ def _place_of_bright(path):
     ]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.generate))
 @given(
     angles=st.tuples(*[st.floats(-3.1, 3.1)] * 3),
     spacing=st.tuples(st.floats(0.5, 6), st.floats(0.3, 1.1), st.floats(0.3, 1.1)),
-    shape=st.tuples(st.integers(5, 9), st.integers(6, 12), st.integers(13, 17)),
+    shape=st.tuples(st.integers(7, 9), st.integers(6, 12), st.integers(13, 17)),
     tilt=st.tuples(st.floats(-0.45, 0.45), st.floats(-0.45, 0.45)),
     repeated=st.integers(0, 3),
     gap=st.booleans(),
@@ -81,7 +81,7 @@ def test_the_bright_voxel_keeps_its_place_whatever_was_done_to_the_series(
             # Next to the last, so that the largest block holds the bright voxel.
             removed = shape[0] - 2
             given_paths = [each for each in given_paths if each != paths[removed]]
-            if shape[0] > 5 and spacing[0] > 0.5:
+            if spacing[0] > 0.5:
                 with pytest.raises(MissingSlices):
                     read_volume(given_paths)
         order.shuffle(given_paths)
