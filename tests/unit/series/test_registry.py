@@ -120,7 +120,7 @@ def test_a_series_without_gaps_is_closed_after_the_settle_time(start, database):
 
 
 def test_a_series_with_gaps_is_closed_after_the_quiet_time(start, database):
-    registry, closed = start(inquiry=Answers(contiguous=False))
+    registry, _ = start(inquiry=Answers(contiguous=False))
 
     _store(registry, 1)
     _end(registry)
@@ -132,7 +132,7 @@ def test_a_series_with_gaps_is_closed_after_the_quiet_time(start, database):
 
 def test_the_expected_count_closes_at_once(start, database):
     answers = Answers(expected=2)
-    registry, closed = start(
+    registry, _ = start(
         inquiry=answers, quiet_seconds=60.0, expected_count={"host": "x", "port": 104}
     )
 
