@@ -36,7 +36,7 @@ MAX_WORKERS: Final = 16
 SLICE_SECONDS: Final = 60.0
 """A decoder that takes longer hangs; the first slice also waits for the worker to start."""
 
-WORKER_BYTES: Final = 6 * 1024**3
+WORKER_BYTES: Final = 4 * 1024**3
 """Address space of a worker: a bomb ends as a refusal."""
 
 _FOLDERS: Final = ("/dev/shm",)  # noqa: S108 - memory, where there is any; else the temporary folder

@@ -49,8 +49,8 @@ TILT_DEGREES: Final = 0.1
 """A slice axis that leans more than this from the normal is a tilted gantry, and is noted."""
 
 _NAMED_GAPS: Final = 5
-_OWN_FRAMES_OF_REFERENCE: Final = 3
-"""From so many slices on, a Frame of Reference for each says nothing."""
+_OWN_FRAMES_OF_REFERENCE: Final = 0.95
+"""Where so many slices name one of their own, it says nothing: a few may be there twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -183,7 +183,8 @@ def _require_one_plane(slices: Sequence[Slice]) -> None:
 def _frame_of_reference(slices: Sequence[Slice]) -> tuple[str | None, list[str]]:
     """Return the one Frame of Reference (PS3.3 C.7.4.1), and what is to be noted about it."""
     found = {each.frame_of_reference_uid for each in slices}
-    if len(slices) >= _OWN_FRAMES_OF_REFERENCE and len(found) == len(slices) and None not in found:
+    is_each_its_own = len(found) >= _OWN_FRAMES_OF_REFERENCE * len(slices) and len(slices) > 2
+    if is_each_its_own and None not in found:
         # De-identification that draws a UID per instance does this, throughout LIDC-IDRI: the
         # attribute then says nothing, and only the positions can tell whether slices belong.
         return None, ["Every slice names a Frame of Reference of its own; one was assumed."]

@@ -251,6 +251,16 @@ def write_results(
     return contents
 
 
+def choose_evidence(
+    paths: Sequence[Path], contents: SeriesContents, faulty: Sequence[Faulty]
+) -> list[Path]:
+    """Return the files that a refusal is to name: the sound ones, else all with a header."""
+    useless = {each.path for each in faulty}
+    unreadable = {each.path for each in contents.unplaced}
+    sound = [path for path in paths if path not in useless]
+    return sound or [path for path in paths if path not in unreadable]
+
+
 def write_refusal(
     paths: Sequence[Path],
     setup: PipelineSetup,

@@ -109,8 +109,7 @@ def analyze_files(
         except SeriesFault as fault:
             refusal = fault.error
             on_stage("results")
-            unreadable = {each.path for each in found.unplaced}
-            paths = [path for path in series.paths if path not in unreadable]
+            paths = analysis.choose_evidence(series.paths, found, fault.faulty)
             contents = analysis.write_refusal(paths, setup, error=refusal, **identity)
         else:
             on_stage("infer")

@@ -241,10 +241,9 @@ class Workflows:
         watch: analysis.Stopwatch,
     ) -> str:
         """Report why a series makes no volume, from the instances whose headers can be read."""
-        unreadable = {each.path for each in contents.unplaced}
         paths = [self._store.path(ref.key) for ref in refs]
         report = analysis.write_refusal(
-            [path for path in paths if path not in unreadable],
+            analysis.choose_evidence(paths, contents, fault.faulty),
             self._setup(job),
             series_instance_uid=job.series_instance_uid,
             revision=job.revision,
