@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
-from pydicom.pixels import get_encoder
+from pydicom.pixels.encoders.base import get_encoder
 
 from dicomnode.config import SegConfig
 from dicomnode.errors import ResultError

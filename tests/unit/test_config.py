@@ -352,9 +352,10 @@ def test_binary_segmentations_are_not_compressed_frame_by_frame(tmp_path, compre
     with pytest.raises(ConfigError) as caught:
         load(path)
 
-    assert caught.value.faults == (
+    [fault] = caught.value.faults
+    assert fault == (
         "destinations.pacs.seg: compression of binary segmentations is none or deflate, "
-        f"found '{compression}'",
+        f"found '{compression}'"
     )
 
 
