@@ -2,7 +2,7 @@ import os
 import subprocess
 import sys
 
-from dicomnode.inference.processes import descendants, dead_descendants
+from dicomnode.inference.processes import dead_descendants, descendants
 
 # A shell that starts a child, waits for word and never asks for the child's status.
 CARELESS = """
