@@ -30,7 +30,7 @@ test-lowest: $(VENV)/.dev ## the tests with the oldest dependencies that pyproje
 	tools/test-peers
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
 	$(BIN)/uv pip install --quiet --python build/lowest --resolution lowest-direct \
-		--extra embedded --group dev --editable .
+		--group dev --editable '.[embedded]'
 	build/lowest/bin/pytest -m "not slow" -p no:randomly
 
 lint: $(VENV)/.dev ## style, types, layers
@@ -47,7 +47,7 @@ lock: $(VENV)/.dev ## make the lock files anew (LOCK=--upgrade for newer version
 	$(BIN)/python tools/lock.py $(LOCK)
 
 audit: $(VENV)/.dev ## known vulnerabilities of what the lock files name
-	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements/dev.lock
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements/dev.lock
 
 dist: $(VENV)/.dev ## wheel and sdist in dist/
 	$(BIN)/python -m hatchling build --clean

@@ -25,14 +25,10 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from dicomnode.errors import ConfigError
+from dicomnode.model.selection import SelectionRules
 from dicomnode.standard.ae import check_ae_title
 from dicomnode.standard.sop_classes import CT_SOP_CLASSES
 from dicomnode.standard.uids import is_valid_uid
@@ -246,14 +242,69 @@ class InferenceConfig(_Section):
     startup_seconds: Seconds = Field(120.0, description="Longest wait for server and models.")
 
 
+class ArchiveQuery(_Section):
+    """A Query SCP that knows how many instances a series has (PS3.4 C.6.2)."""
+
+    host: str = Field(min_length=1, description="Of the sender, or of an archive.")
+    port: int = Field(ge=1, le=65535)
+    ae_title: AETitle | None = Field(
+        None, description="Its AE title; by default that of the sender of the series."
+    )
+    timeout_seconds: Seconds = Field(5.0, description="For connecting and for each answer.")
+    tls: TlsClientConfig | None = Field(None, description="Absent: without TLS.")
+
+
 class CompletionConfig(_Section):
     """When a series is complete."""
 
+    settle_seconds: Seconds = Field(
+        1.0,
+        description="After the last release, where slices lie without a gap.",
+    )
     quiet_seconds: Seconds = Field(
-        5.0, description="No new instance and no open association for this long."
+        5.0, description="Otherwise: no new instance and no open association for this long."
     )
     deadline_seconds: Seconds = Field(
-        3600.0, description="Closed at the latest this long after its first instance."
+        3600.0, description="The longest wait after the first instance."
+    )
+    at_deadline: Literal["proceed", "hold"] = Field(
+        "proceed", description="Analyze what has come by then, or hold the series for a person."
+    )
+    expected_count: ArchiveQuery | None = Field(
+        None, description="Ask an archive how many instances the series has."
+    )
+
+
+class GeometryConfig(_Section):
+    """What may pass the geometry gate."""
+
+    gaps: Literal["refuse", "largest_block"] = Field(
+        "refuse", description="Missing slices: refuse, or analyze the largest block without any."
+    )
+    acquisitions: Literal["refuse", "first", "last", "most_slices"] = Field(
+        "refuse", description="Several acquisitions at the same positions: which one."
+    )
+    min_slices: int = Field(3, ge=3, le=5000, description="Fewer make no volume.")
+    irregular_tolerance: float = Field(
+        0.25,
+        ge=0.05,
+        le=0.5,
+        description="Farthest a slice may lie from its place, in spacings; it is resampled.",
+    )
+
+
+class ReportConfig(_Section):
+    """What reports claim, and whether a refusal is sent."""
+
+    not_analyzed: Literal["send", "record"] = Field(
+        "send",
+        description='send: a report "not analyzed" with the reason; record: in the job list only.',
+    )
+    completion: Literal["complete", "partial"] = Field(
+        "complete", description="Completion Flag (PS3.3 C.17.2)."
+    )
+    preliminary: bool = Field(
+        True, description="Preliminary Flag: true PRELIMINARY, false FINAL (PS3.3 C.17.2)."
     )
 
 
@@ -281,15 +332,54 @@ class PipelineConfig(_Section):
         None, ge=1, description="Most that may be stored for it. Absent: no limit of its own."
     )
     completion: CompletionConfig = CompletionConfig()
+    report: ReportConfig = ReportConfig()
+    selection: SelectionRules = SelectionRules()
+    geometry: GeometryConfig = GeometryConfig()
 
 
-ResultKind = Literal["seg", "sr"]
+ResultKind = Literal["seg", "sr", "sc"]
+
+
+class SegConfig(_Section):
+    """What segmentations for a destination look like."""
+
+    type: Literal["binary", "labelmap"] = Field(
+        "binary", description="labelmap: Label Map Segmentation, which few archives know yet."
+    )
+    compression: Literal["none", "deflate", "rle", "jpeg-ls", "jpeg-2000"] = Field(
+        "none", description="Without loss. Frame by frame (rle, jpeg-*) for labelmap only."
+    )
+    omit_empty_frames: bool = Field(
+        True, description="false: a frame for every slice, for viewers that ask for it."
+    )
+    empty_segments: Literal["omit", "keep"] = Field(
+        "omit", description="keep: also segments without a voxel, with empty frames."
+    )
+
+    @model_validator(mode="after")
+    def _check_compression(self) -> Self:
+        if self.type == "binary" and self.compression not in ("none", "deflate"):
+            raise ValueError(
+                f"compression of binary segmentations is none or deflate, "
+                f"found {self.compression!r}"
+            )
+        return self
+
+
+class ScConfig(_Section):
+    """What secondary captures for a destination look like."""
+
+    form: Literal["images", "multi-frame"] = Field(
+        "images", description="images: one instance a picture; multi-frame: one in all."
+    )
 
 
 class _Destination(_Section):
     objects: Annotated[tuple[ResultKind, ...], AfterValidator(_check_distinct)] = Field(
-        ("seg", "sr"), min_length=1, description="What is sent: seg, sr."
+        ("seg", "sr"), min_length=1, description="What is sent: seg, sr, sc (overlay pictures)."
     )
+    seg: SegConfig = SegConfig()
+    sc: ScConfig = ScConfig()
     max_attempts: int = Field(8, ge=1, le=100, description="Then the delivery is parked.")
     first_retry_seconds: Seconds = Field(10.0, description="Doubled after each attempt.")
     longest_retry_seconds: Seconds = Field(3600.0, description="Upper limit of the doubling.")
@@ -328,9 +418,7 @@ class LogConfig(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-_DEFAULT_PIPELINES: Final = {
-    "chest-ct": {"ae_title": "DICOMNODE", "destinations": ["results"]},
-}
+_DEFAULT_PIPELINES: Final = {"chest-ct": {"ae_title": "DICOMNODE", "destinations": ["results"]}}
 
 
 class Config(BaseSettings):
@@ -393,8 +481,7 @@ def load(path: Path | None) -> Config:
         With every fault found, each naming its dotted path.
     """
     values = _read(path) if path is not None else {}
-    faults = list(_unknown_environment())
-    faults.extend(_merge_environment(values))
+    faults = list(_merge_environment(values))
     if "pipelines" not in values and "destinations" not in values:
         data_dir = Path(str(values.get("data_dir", "dicomnode-data")))
         values["pipelines"] = dict(_DEFAULT_PIPELINES)
@@ -430,9 +517,15 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
 
 
 def _merge_environment(values: dict[str, Any]) -> Iterator[str]:
-    """Let the environment's values win; name the variables that cannot be read."""
+    """Let the environment's values win; name the variables that set nothing: typos, no JSON."""
     source = EnvSettingsSource(Config)
-    for variable in _our_variables():
+    for variable in sorted(os.environ):
+        if not variable.startswith(ENV_PREFIX) or variable in _ENV_NOT_KEYS:
+            continue
+        key = variable.removeprefix(ENV_PREFIX).lower().split("__")[0]
+        if key not in Config.model_fields:
+            yield f"{variable}: no such key{_nearest(key, Config.model_fields)}"
+            continue
         source.env_vars = {variable.lower(): os.environ[variable]}
         try:
             found = source()
@@ -444,19 +537,6 @@ def _merge_environment(values: dict[str, Any]) -> Iterator[str]:
                 # A hyphen is no character of a variable; an underscore is none of a name.
                 found[section] = {name.replace("_", "-"): each for name, each in named.items()}
         _merge(values, found)
-
-
-def _our_variables() -> list[str]:
-    ours = (each for each in os.environ if each.startswith(ENV_PREFIX))
-    return sorted(each for each in ours if each not in _ENV_NOT_KEYS)
-
-
-def _unknown_environment() -> Iterator[str]:
-    """Name variables that look like ours and set nothing: a typo must not pass in silence."""
-    for variable in _our_variables():
-        key = variable.removeprefix(ENV_PREFIX).lower().split("__")[0]
-        if key not in Config.model_fields:
-            yield f"{variable}: no such key{_nearest(key, Config.model_fields)}"
 
 
 def _describe(error: ValidationError) -> Iterator[str]:

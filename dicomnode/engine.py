@@ -69,15 +69,22 @@ class JobQueue:
         )
 
     def enqueue_in(
-        self, transaction: Transaction, queue: str, workflow: str, workflow_id: str, *arguments: Any
+        self,
+        transaction: Transaction,
+        queue: str,
+        workflow: str,
+        workflow_id: str,
+        *arguments: Any,
+        partition: str | None = None,
     ) -> None:
         """Enqueue within a transaction of ours: both are committed, or neither.
 
         An id that was used before changes nothing.
         """
-        self._client.enqueue_in_transaction(
-            transaction, self._options(queue, workflow, workflow_id), *arguments
-        )
+        options = self._options(queue, workflow, workflow_id)
+        if partition is not None:
+            options["queue_partition_key"] = partition
+        self._client.enqueue_in_transaction(transaction, options, *arguments)
 
     def enqueue(
         self,

@@ -18,6 +18,7 @@ from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.manifest import SHIPPED_MODELS
 from dicomnode.log import get_logger
 from dicomnode.model.series import SeriesRevision
+from dicomnode.pipeline.inquiry import SeriesInquiry
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 from dicomnode.pipeline.workflows import Workflows, queues, submit
 from dicomnode.receive.acceptance import StorePolicy
@@ -117,6 +118,7 @@ class Node:
         config.data_dir.mkdir(parents=True, exist_ok=True)
         store = InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes)
         outbox = Outbox(config.data_dir)
+        quarantine = Quarantine(config.data_dir)
         database = open_database(config.database.url, data_dir=config.data_dir)
         self._database = database
         self._parts.callback(database.close)
@@ -127,6 +129,7 @@ class Node:
         workflows = Workflows(
             database=database,
             store=store,
+            quarantine=quarantine,
             outbox=outbox,
             setups=self._setups,
             client=client,
@@ -151,6 +154,7 @@ class Node:
             completion={name: each.config.completion for name, each in self._setups.items()},
             submit=submit_revision,
             duplicates={name: each.config.duplicates for name, each in self._setups.items()},
+            inquiry=SeriesInquiry(store, self._setups),
         )
         with database.begin() as transaction:
             known = list_keys(transaction)
@@ -168,7 +172,7 @@ class Node:
             config.receive,
             pipelines={each.config.ae_title: name for name, each in self._setups.items()},
             store=store,
-            quarantine=Quarantine(config.data_dir),
+            quarantine=quarantine,
             sink=registry,
             commitment=commitments,
             policies={name: _policy(each.config) for name, each in self._setups.items()},

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import typer
 
 from dicomnode.cli.output import ConfigOption, JsonOption, errors_as_exits, facts, print_json
 from dicomnode.config import Config, find_file, load
 from dicomnode.pipeline.setup import build_setups
 from dicomnode.tls import check_files
+
+# Up to the last @: a password may hold one.
+_PASSWORD: Final = re.compile(r"(://[^:/@]*:).*@")
 
 app = typer.Typer(no_args_is_help=True, help="Check, show and describe the configuration.")
 
@@ -29,10 +35,12 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
 
 @app.command()
 def show(config: ConfigOption = None) -> None:
-    """Print the configuration as the node understands it, defaults included (JSON)."""
+    """Print the configuration as the node understands it: defaults included, secrets masked."""
     with errors_as_exits():
         settings = load(find_file(config))
-    print_json(settings.model_dump(mode="json"))
+    shown = settings.model_dump(mode="json")
+    shown["database"]["url"] = _PASSWORD.sub(r"\1***@", settings.database.url)
+    print_json(shown)
 
 
 @app.command()

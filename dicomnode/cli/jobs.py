@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from dicomnode.cli.output import ConfigOption, Exit, JsonOption, fact_table, facts, print_json, talk
+from dicomnode.cli.output import (
+    ConfigOption,
+    Exit,
+    JsonOption,
+    fact_table,
+    facts,
+    print_json,
+    print_table,
+    talk,
+)
 from dicomnode.cli.records import open_records
 from dicomnode.database.job_rows import get_job, list_deliveries, list_jobs
 from dicomnode.engine import JobQueue
@@ -34,7 +43,7 @@ def list_(
     table = fact_table("job", "state", "seconds", "why")
     for row in rows:
         table.add_row(row.id, row.state, f"{sum(row.seconds.values()):.1f}", row.sentence or "")
-    facts.print(table)
+    print_table(table)
 
 
 @app.command()

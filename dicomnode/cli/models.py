@@ -14,8 +14,8 @@ from dicomnode.cli.output import (
     JsonOption,
     errors_as_exits,
     fact_table,
-    facts,
     print_json,
+    print_table,
     talk,
 )
 from dicomnode.config import find_file, load
@@ -47,7 +47,7 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         table.title = server
         for row in rows:
             table.add_row(row["name"], row["model"], row["version"], row["fault"] or "kept")
-        facts.print(table)
+        print_table(table)
     if any(row["fault"] for row in rows):
         raise typer.Exit(Exit.FAILED)
 

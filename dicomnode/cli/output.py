@@ -25,11 +25,15 @@ from dicomnode.errors import (
     NodeError,
 )
 
-facts: Final = Console(highlight=False)
+# No markup: brackets in a path or a sentence are brackets.  No line is broken for its length, so
+# that identifiers can be copied and programs can read on.
+facts: Final = Console(highlight=False, markup=False, soft_wrap=True)
 """Standard output: what the command was asked for."""
 
-talk: Final = Console(stderr=True, highlight=False)
+talk: Final = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 """Standard error: progress, hints, errors."""
+
+_ANY_WIDTH: Final = 10_000
 
 ConfigOption = Annotated[
     Path | None,
@@ -81,6 +85,12 @@ def fact_table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table: folded on a terminal, else as wide as it is, for whoever greps it."""
+    wide = Console(highlight=False, markup=False, width=_ANY_WIDTH)
+    (facts if facts.is_terminal else wide).print(table)
 
 
 def print_json(value: Any) -> None:

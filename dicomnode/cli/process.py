@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dicomnode.cli.decisions import print_explanations
 from dicomnode.cli.findings import findings_lines, seconds_table
 from dicomnode.cli.output import (
     ConfigOption,
@@ -21,9 +22,10 @@ from dicomnode.cli.output import (
 )
 from dicomnode.config import find_file, load
 from dicomnode.errors import ConfigError
+from dicomnode.imaging.export import SUFFIXES, is_writable_as
 from dicomnode.imaging.files import FoundFiles, find_series
 from dicomnode.node import open_triton
-from dicomnode.pipeline.offline import SeriesOutcome, analyze_files
+from dicomnode.pipeline.offline import Explanation, SeriesOutcome, analyze_files, explain_files
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 
 
@@ -31,11 +33,23 @@ def process(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH...", exists=True, help="Files or folders.")
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results go.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where results go.")
+    ] = None,
     config: ConfigOption = None,
     pipeline: Annotated[
         str | None,
         typer.Option("--pipeline", metavar="NAME", help="Which one; by default the first."),
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Only say what selection and geometry rules say, and why."),
+    ] = False,
+    volume_out: Annotated[
+        Path | None,
+        typer.Option(
+            "--volume-out", metavar="FILE", help="Write the volume as .nii.gz, .nii or .mha."
+        ),
     ] = None,
     *,
     as_json: JsonOption = False,
@@ -43,8 +57,9 @@ def process(
     """Analyze CT series in files or folders: SEG, SR, overlay PNG and findings.json, no network.
 
     Results of a single series go to DIR itself, those of several to a subfolder each, named by
-    Series Instance UID.
+    Series Instance UID; so it is with FILE.
     """
+    _check_options(out, volume_out, explain=explain)
     with errors_as_exits(), ExitStack() as stack:
         settings = load(find_file(config))
         setup = _choose(build_setups(settings), pipeline)
@@ -53,6 +68,13 @@ def process(
         if not found.series:
             talk.print("no CT series was found", markup=False)
             raise typer.Exit(Exit.FAILED)
+        if explain or volume_out is not None:
+            explained = _explain(found, setup, volume_out)
+            if explain or out is None:
+                print_explanations(explained, as_json=as_json)
+                _end_explained(explained)
+        if out is None or explain:
+            return
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="dicomnode-")))
         outcomes: list[SeriesOutcome] = []
         with talk.status("starting the inference server") as status:
@@ -67,13 +89,33 @@ def process(
 
                 folder = out if len(found.series) == 1 else out / uid
                 outcomes.append(analyze_files(series, setup, client, folder=folder, on_stage=say))
-    if as_json:
-        print_json([_as_json(outcome) for outcome in outcomes])
-    else:
-        for outcome in outcomes:
-            _print(outcome)
+    _tell(outcomes, as_json=as_json)
     if all(outcome.summary is None for outcome in outcomes):
         raise typer.Exit(Exit.FAILED)
+
+
+def _check_options(out: Path | None, volume_out: Path | None, *, explain: bool) -> None:
+    if out is None and not explain and volume_out is None:
+        raise typer.BadParameter("wanted --out, --volume-out or --explain, found none")
+    if volume_out is not None and not is_writable_as(volume_out):
+        raise typer.BadParameter(f"--volume-out: wanted a name ending in {', '.join(SUFFIXES)}")
+
+
+def _explain(found: FoundFiles, setup: PipelineSetup, volume_out: Path | None) -> list[Explanation]:
+    """Ask selection and geometry of every series, and write the volumes if wanted."""
+    is_one = len(found.series) == 1
+    return [
+        explain_files(series, setup, volume_out=_own_name(volume_out, uid, is_one=is_one))
+        for uid, series in found.series.items()
+    ]
+
+
+def _tell(outcomes: list[SeriesOutcome], *, as_json: bool) -> None:
+    if as_json:
+        print_json([_as_json(outcome) for outcome in outcomes])
+        return
+    for outcome in outcomes:
+        _print(outcome)
 
 
 def _choose(setups: dict[str, PipelineSetup], name: str | None) -> PipelineSetup:
@@ -83,6 +125,17 @@ def _choose(setups: dict[str, PipelineSetup], name: str | None) -> PipelineSetup
         known = ", ".join(setups)
         raise ConfigError((f"--pipeline: no pipeline is called {name!r}; known are {known}",))
     return setups[name]
+
+
+def _own_name(path: Path | None, uid: str, *, is_one: bool) -> Path | None:
+    """Name the volume of one series of several by its UID."""
+    return path if path is None or is_one else path.with_name(f"{uid}.{path.name}")
+
+
+def _end_explained(explained: list[Explanation]) -> None:
+    """Fail where nothing became a volume."""
+    if all(each.shape_kji is None for each in explained):
+        raise typer.Exit(Exit.FAILED)
 
 
 def _tell_left_out(found: FoundFiles) -> None:
@@ -101,7 +154,7 @@ def _tell_left_out(found: FoundFiles) -> None:
 def _as_json(outcome: SeriesOutcome) -> dict[str, object]:
     return {
         "series_instance_uid": outcome.series_instance_uid,
-        "state": "refused" if outcome.summary is None else "done",
+        "state": _state(outcome),
         "reason": outcome.reason,
         "sentence": outcome.sentence,
         "folder": str(outcome.folder),
@@ -109,6 +162,12 @@ def _as_json(outcome: SeriesOutcome) -> dict[str, object]:
         "seconds": outcome.seconds,
         "findings": outcome.summary,
     }
+
+
+def _state(outcome: SeriesOutcome) -> str:
+    if outcome.summary is not None:
+        return "done"
+    return "not_selected" if outcome.reason == "not_selected" else "refused"
 
 
 def _print(outcome: SeriesOutcome) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,25 +15,34 @@ from dicomnode.cli.output import (
     fact_table,
     facts,
     print_json,
+    print_table,
 )
 from dicomnode.config import find_file, load
+from dicomnode.errors import StateError
 from dicomnode.spool.quarantine import Quarantine
 
 app = typer.Typer(no_args_is_help=True, help="Objects that were refused or unreadable.")
+
+
+def _open(config: Path | None) -> Quarantine:
+    data_dir = load(find_file(config)).data_dir
+    if not data_dir.is_dir():
+        raise StateError(f"no node has run with {data_dir} yet")
+    return Quarantine(data_dir)
 
 
 @app.command("list")
 def list_(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """List what lies in quarantine, the latest first."""
     with errors_as_exits():
-        items = Quarantine(load(find_file(config)).data_dir).list()
+        items = _open(config).list()
     if as_json:
         print_json([asdict(item) for item in items])
         return
     table = fact_table("id", "last seen", "count", "why")
     for item in items:
         table.add_row(item.id, item.last_seen, str(item.count), item.reason)
-    facts.print(table)
+    print_table(table)
 
 
 @app.command()
@@ -44,7 +54,7 @@ def show(
 ) -> None:
     """Show one object: why it is there, from whom it came."""
     with errors_as_exits():
-        item = Quarantine(load(find_file(config)).data_dir).get(identifier)
+        item = _open(config).get(identifier)
     if as_json:
         print_json(asdict(item))
         return

@@ -9,6 +9,7 @@ from pathlib import Path
 from dicomnode.cli.output import errors_as_exits
 from dicomnode.config import Config, find_file, load
 from dicomnode.database import Database, open_database
+from dicomnode.database.connect import SQLITE_FILE
 from dicomnode.errors import StateError
 
 
@@ -23,8 +24,8 @@ def open_records(config: Path | None) -> Iterator[tuple[Config, Database]]:
     """
     with errors_as_exits():
         settings = load(find_file(config))
-        if settings.database.url == "sqlite" and not settings.data_dir.is_dir():
-            raise StateError(f"{settings.data_dir} is not there: no node has run with it yet")
+        if settings.database.url == "sqlite" and not (settings.data_dir / SQLITE_FILE).is_file():
+            raise StateError(f"no node has run with {settings.data_dir} yet")
         database = open_database(settings.database.url, data_dir=settings.data_dir)
         try:
             yield settings, database

@@ -7,10 +7,21 @@ from typing import Annotated
 
 import typer
 
-from dicomnode.cli.output import ConfigOption, Exit, JsonOption, fact_table, facts, print_json, talk
+from dicomnode.cli.decisions import decision_as_json, decision_table
+from dicomnode.cli.output import (
+    ConfigOption,
+    Exit,
+    JsonOption,
+    fact_table,
+    facts,
+    print_json,
+    print_table,
+    talk,
+)
 from dicomnode.cli.records import open_records
+from dicomnode.database.decision_rows import list_decisions
 from dicomnode.database.job_rows import list_deliveries, list_jobs
-from dicomnode.database.series_rows import list_series
+from dicomnode.database.series_rows import list_faults, list_series, release_held
 
 app = typer.Typer(no_args_is_help=True, help="Series that were received.")
 
@@ -19,7 +30,7 @@ app = typer.Typer(no_args_is_help=True, help="Series that were received.")
 def list_(
     config: ConfigOption = None,
     state: Annotated[
-        str | None, typer.Option("--state", help="Only those: open or closed.")
+        str | None, typer.Option("--state", help="Only those: open, closed or held.")
     ] = None,
     *,
     as_json: JsonOption = False,
@@ -37,7 +48,21 @@ def list_(
         table.add_row(
             row.series_instance_uid, row.pipeline, row.calling_ae_title, row.state, count, last
         )
-    facts.print(table)
+    print_table(table)
+
+
+@app.command()
+def proceed(
+    series_instance_uid: Annotated[str, typer.Argument(metavar="SERIES-UID")],
+    config: ConfigOption = None,
+) -> None:
+    """Have a series analyzed that was held at its deadline; a running node notices by itself."""
+    with open_records(config) as (_settings, database), database.begin() as transaction:
+        released = release_held(transaction, series_instance_uid)
+    if not released:
+        talk.print(f"no series {series_instance_uid} is held", markup=False)
+        raise typer.Exit(Exit.FAILED)
+    facts.print(f"{series_instance_uid}: will be analyzed as it is", markup=False)
 
 
 @app.command()
@@ -52,6 +77,11 @@ def show(
         rows = list_series(transaction, series_instance_uid=series_instance_uid)
         jobs = list_jobs(transaction, series_instance_uid=series_instance_uid)
         deliveries = {job.id: list_deliveries(transaction, job.id) for job in jobs}
+        decisions = list_decisions(transaction, series_instance_uid)
+        faults = {
+            row.pipeline: list_faults(transaction, row.pipeline, series_instance_uid)
+            for row in rows
+        }
     if not rows:
         talk.print(f"no series {series_instance_uid} was received", markup=False)
         raise typer.Exit(Exit.FAILED)
@@ -62,6 +92,20 @@ def show(
                 "jobs": [
                     {**asdict(job), "deliveries": [asdict(each) for each in deliveries[job.id]]}
                     for job in jobs
+                ],
+                "decisions": [
+                    {
+                        "pipeline": each.pipeline,
+                        "revision": each.revision,
+                        "decided_at": each.decided_at,
+                        **decision_as_json(each.decision),
+                    }
+                    for each in decisions
+                ],
+                "faults": [
+                    {"pipeline": pipeline, "sop_instance_uid": uid, "fault": fault}
+                    for pipeline, found in faults.items()
+                    for uid, fault in found
                 ],
             }
         )
@@ -74,6 +118,15 @@ def show(
             + (f" because: {row.closed_because}" if row.closed_because else ""),
             markup=False,
         )
+        for uid, fault in faults[row.pipeline]:
+            facts.print(f"  counts as missing: {uid}: {fault}", markup=False, soft_wrap=True)
+    for made in decisions:
+        facts.print(
+            f"  revision {made.revision}, pipeline {made.pipeline}: "
+            f"{'selected' if made.decision.is_selected else 'not selected'}",
+            markup=False,
+        )
+        facts.print(decision_table(made.decision))
     for job in jobs:
         why = f": {job.sentence}" if job.sentence else ""
         facts.print(f"  revision {job.revision}: {job.state}{why}", markup=False)

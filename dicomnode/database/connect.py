@@ -13,11 +13,15 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config as AlembicConfig
+from alembic.util import CommandError
 
 from dicomnode.errors import StateError
 
 Transaction = sa.Connection
 """An open transaction, handed through by stages that must write in the same one."""
+
+SQLITE_FILE: Final = "dicomnode.sqlite"
+"""The embedded database, within the data folder."""
 
 _SQLITE_SINCE_PYTHON_312: Final = (3, 42)
 
@@ -79,8 +83,10 @@ def open_database(url: str, *, data_dir: Path) -> Database:
     if url == "sqlite":
         data_dir.mkdir(parents=True, exist_ok=True)
         _check_sqlite()
-        full_url = f"sqlite:///{data_dir.resolve() / 'dicomnode.sqlite'}"
-        engine = _sqlite_engine(full_url)
+        # Made of parts: a folder's name may hold what means something else in a URL.
+        parts = sa.URL.create("sqlite", database=str(data_dir.resolve() / SQLITE_FILE))
+        full_url = str(parts)
+        engine = _sqlite_engine(parts)
         leases: Path | None = data_dir / "leases"
     else:
         full_url = url.replace("postgresql://", "postgresql+psycopg://", 1)
@@ -100,7 +106,7 @@ def _check_sqlite() -> None:
         )
 
 
-def _sqlite_engine(url: str) -> sa.Engine:
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(url)
 
     @sa.event.listens_for(engine, "connect")
@@ -121,10 +127,16 @@ def _sqlite_engine(url: str) -> sa.Engine:
 def _migrate(engine: sa.Engine) -> None:
     """Run the migrations that the database has not seen yet, in one transaction."""
     config = AlembicConfig()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    folder = str(Path(__file__).parent / "migrations")
+    config.set_main_option("script_location", folder.replace("%", "%%"))  # configparser's escape
     try:
         with engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except sa.exc.SQLAlchemyError as error:
         raise StateError(f"the database cannot be opened: {type(error).__name__}") from error
+    except CommandError as error:
+        raise StateError(
+            "the database was last used by a later version of dicomnode; run that one, or give "
+            "this one a data_dir or database.url of its own"
+        ) from error

@@ -14,7 +14,7 @@ from dicomnode.database.tables import delivery, job, sent
 from dicomnode.database.upsert import insert_if_absent
 from dicomnode.model.series import SeriesRevision
 
-END_STATES = frozenset(("done", "refused", "superseded", "failed", "cancelled"))
+END_STATES = frozenset(("done", "refused", "not_selected", "superseded", "failed", "cancelled"))
 """States of a job that only an operator's word leaves."""
 
 
@@ -104,8 +104,66 @@ def begin_stage(transaction: Transaction, job_id: str, stage: str) -> bool:
     return begun.rowcount == 1
 
 
+def end_job(
+    transaction: Transaction,
+    job_id: str,
+    state: str,
+    *,
+    reason: str | None,
+    sentence: str | None,
+) -> bool:
+    """Record how a job ended, or that it waits.
+
+    Returns
+    -------
+    bool
+        False if an operator has cancelled it: it stays so.
+    """
+    return _change_state(
+        transaction, job_id, state, reason, sentence, unless=frozenset(("cancelled",))
+    )
+
+
+def cancel(transaction: Transaction, job_id: str) -> bool:
+    """Record that an operator gave a job up.
+
+    Returns
+    -------
+    bool
+        False if it has ended: it stays so.
+    """
+    return _change_state(
+        transaction, job_id, "cancelled", "operator", "given up by an operator", unless=END_STATES
+    )
+
+
+def _change_state(
+    transaction: Transaction,
+    job_id: str,
+    state: str,
+    reason: str | None,
+    sentence: str | None,
+    *,
+    unless: frozenset[str],
+) -> bool:
+    # Asked and written at once: a worker and an operator may come at the same time.
+    changed = transaction.execute(
+        sa.update(job)
+        .where((job.c.id == job_id) & job.c.state.not_in(unless))
+        .values(
+            state=state,
+            reason=reason,
+            sentence=None if sentence is None else sentence[:500],
+            updated_at=datetime.now(UTC),
+        )
+    )
+    return changed.rowcount == 1
+
+
 def add_seconds(transaction: Transaction, job_id: str, seconds: Mapping[str, float]) -> None:
     """Add the time of stages to a job's record."""
+    # A write first: it locks out others, who would overwrite what is read next, or be overwritten.
+    set_job(transaction, job_id)
     known = transaction.execute(sa.select(job.c.seconds).where(job.c.id == job_id)).scalar_one()
     set_job(transaction, job_id, seconds={**known, **seconds})
 
@@ -130,6 +188,64 @@ def list_jobs(
     if series_instance_uid is not None:
         query = query.where(job.c.series_instance_uid == series_instance_uid)
     return tuple(JobRow(**row) for row in transaction.execute(query).mappings())
+
+
+def create_delivery(transaction: Transaction, job_id: str, destination: str) -> bool:
+    """Record a delivery as pending.
+
+    Returns
+    -------
+    bool
+        False if it is recorded already: it stays as it stands.
+    """
+    return insert_if_absent(
+        transaction,
+        delivery,
+        job_id=job_id,
+        destination=destination,
+        state="pending",
+        attempts=0,
+        words=None,
+        updated_at=datetime.now(UTC),
+    )
+
+
+def find_predecessor(transaction: Transaction, row: JobRow) -> JobRow | None:
+    """Return the latest job on an earlier revision of the same series that has results."""
+    found = transaction.execute(
+        sa.select(job)
+        .where(
+            (job.c.pipeline == row.pipeline)
+            & (job.c.series_instance_uid == row.series_instance_uid)
+            & (job.c.id != row.id)
+            & (job.c.revision <= row.revision)
+            & (job.c.created_at < row.created_at)
+        )
+        .order_by(job.c.revision.desc(), job.c.created_at.desc())
+    ).mappings()
+    return next((JobRow(**each) for each in found if each["files"]), None)
+
+
+def supersede_former(transaction: Transaction, row: JobRow) -> int:
+    """Mark the results of earlier jobs on the same series as superseded; return how many."""
+    marked = transaction.execute(
+        sa.update(job)
+        .where(
+            (job.c.pipeline == row.pipeline)
+            & (job.c.series_instance_uid == row.series_instance_uid)
+            & (job.c.id != row.id)
+            & (job.c.revision <= row.revision)
+            & (job.c.created_at < row.created_at)
+            & job.c.state.in_(("done", "refused"))
+        )
+        .values(
+            state="superseded",
+            reason="later_revision",
+            sentence=f"Revision {row.revision} of the series has results of its own.",
+            updated_at=datetime.now(UTC),
+        )
+    )
+    return marked.rowcount
 
 
 def set_delivery(

@@ -51,12 +51,15 @@ class Recorded:
     sha256 : str
         Digest of the instance that the series holds; another one's if the sender used its
         SOP Instance UID before for different bytes.
+    instance_count : int or None
+        How many the series holds now; None for a repeat.
     replaced : str or None
         Digest of the instance that had to go.
     """
 
     is_new: bool
     sha256: str
+    instance_count: int | None = None
     replaced: str | None = None
 
 
@@ -71,8 +74,8 @@ def record_instance(
 ) -> Recorded:
     """Record a stored instance and open its series.
 
-    Of two with one SOP Instance UID and different content the first is kept, unless `duplicates`
-    is ``replace`` and both are of the same series.
+    Of two with one SOP Instance UID and different content the first is kept, unless it turned out
+    useless, or `duplicates` is ``replace``; and only if both are of the same series.
     """
     is_new = insert_if_absent(
         transaction,
@@ -93,8 +96,9 @@ def record_instance(
             instance.c.sop_instance_uid == ref.sop_instance_uid
         )
         first = transaction.execute(sa.select(instance).where(kept)).mappings().one()
+        may_go = first["fault"] is not None or duplicates == "replace"
         if (
-            duplicates != "replace"
+            not may_go
             or first["sha256"] == ref.sha256
             or first["series_instance_uid"] != ref.series_instance_uid
         ):
@@ -110,6 +114,7 @@ def record_instance(
                 size_bytes=ref.size_bytes,
                 key=ref.key,
                 received_at=at,
+                fault=None,
             )
         )
         transaction.execute(
@@ -131,12 +136,13 @@ def record_instance(
         first_received_at=at,
         last_received_at=at,
     )
-    transaction.execute(
+    count = transaction.execute(
         sa.update(series)
         .where(_is_series(pipeline, ref.series_instance_uid))
         .values(state="open", instance_count=series.c.instance_count + 1, last_received_at=at)
-    )
-    return Recorded(is_new=True, sha256=ref.sha256)
+        .returning(series.c.instance_count)
+    ).scalar_one()
+    return Recorded(is_new=True, sha256=ref.sha256, instance_count=count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +185,7 @@ def record_instances(transaction: Transaction, arrived: Sequence[Arrived]) -> tu
             for each in firsts.values()
         ],
     )
-    _count_in(transaction, [firsts[key] for key in firsts if key in new])
+    counts = _count_in(transaction, [firsts[key] for key in firsts if key in new])
     kept = {key: firsts[key].ref.sha256 for key in new}
     for pipeline, sop_instance_uid in firsts.keys() - new:
         where = (instance.c.pipeline == pipeline) & (
@@ -188,15 +194,18 @@ def record_instances(transaction: Transaction, arrived: Sequence[Arrived]) -> tu
         kept[pipeline, sop_instance_uid] = transaction.execute(
             sa.select(instance.c.sha256).where(where)
         ).scalar_one()
-    return tuple(
-        Recorded(is_new=key in new and firsts[key] is each, sha256=kept[key])
-        for each in arrived
-        for key in ((each.pipeline, each.ref.sop_instance_uid),)
-    )
+    recorded: list[Recorded] = []
+    for each in arrived:
+        key = (each.pipeline, each.ref.sop_instance_uid)
+        is_new = key in new and firsts[key] is each
+        count = counts[each.pipeline, each.ref.series_instance_uid] if is_new else None
+        recorded.append(Recorded(is_new=is_new, sha256=kept[key], instance_count=count))
+    return tuple(recorded)
 
 
-def _count_in(transaction: Transaction, new: Sequence[Arrived]) -> None:
-    """Open the series of instances that were not there before, and count them."""
+def _count_in(transaction: Transaction, new: Sequence[Arrived]) -> dict[tuple[str, str], int]:
+    """Open the series of instances that were not there before, and return how many they hold."""
+    counts: dict[tuple[str, str], int] = {}
     by_series: dict[tuple[str, str], list[Arrived]] = {}
     for each in new:
         by_series.setdefault((each.pipeline, each.ref.series_instance_uid), []).append(each)
@@ -214,7 +223,7 @@ def _count_in(transaction: Transaction, new: Sequence[Arrived]) -> None:
             first_received_at=members[0].at,
             last_received_at=members[0].at,
         )
-        transaction.execute(
+        counts[pipeline, series_instance_uid] = transaction.execute(
             sa.update(series)
             .where(_is_series(pipeline, series_instance_uid))
             .values(
@@ -222,7 +231,9 @@ def _count_in(transaction: Transaction, new: Sequence[Arrived]) -> None:
                 instance_count=series.c.instance_count + len(members),
                 last_received_at=members[-1].at,
             )
-        )
+            .returning(series.c.instance_count)
+        ).scalar_one()
+    return counts
 
 
 def close_series(
@@ -255,6 +266,52 @@ def close_series(
         revision=row.revision,
         digest=digest,
     )
+
+
+def hold_series(
+    transaction: Transaction, pipeline: str, series_instance_uid: str, *, because: str
+) -> None:
+    """Keep an open series from being closed until a person says so, or an instance comes."""
+    transaction.execute(
+        sa.update(series)
+        .where(_is_series(pipeline, series_instance_uid) & (series.c.state == "open"))
+        .values(state="held", closed_because=because[:20])
+    )
+
+
+def release_held(transaction: Transaction, series_instance_uid: str) -> int:
+    """Open the held revisions of a series, so that a node closes them; return how many."""
+    released = transaction.execute(
+        sa.update(series)
+        .where((series.c.series_instance_uid == series_instance_uid) & (series.c.state == "held"))
+        .values(state="open")
+    )
+    return released.rowcount
+
+
+def set_fault(transaction: Transaction, pipeline: str, key: str, fault: str) -> None:
+    """Record that an instance is useless, and why."""
+    transaction.execute(
+        sa.update(instance)
+        .where((instance.c.pipeline == pipeline) & (instance.c.key == key))
+        .values(fault=fault[:200])
+    )
+
+
+def list_faults(
+    transaction: Transaction, pipeline: str, series_instance_uid: str
+) -> tuple[tuple[str, str], ...]:
+    """Return SOP Instance UID and fault of every useless instance of a series."""
+    rows = transaction.execute(
+        sa.select(instance.c.sop_instance_uid, instance.c.fault)
+        .where(
+            (instance.c.pipeline == pipeline)
+            & (instance.c.series_instance_uid == series_instance_uid)
+            & instance.c.fault.is_not(None)
+        )
+        .order_by(instance.c.sop_instance_uid)
+    )
+    return tuple((str(uid), str(fault)) for uid, fault in rows)
 
 
 def list_instances(
@@ -337,9 +394,9 @@ def list_series(
     *,
     state: str | None = None,
     series_instance_uid: str | None = None,
-    limit: int = 1000,
+    limit: int | None = 1000,
 ) -> tuple[SeriesRow, ...]:
-    """Return series, the latest first."""
+    """Return series, the latest first; all of them if `limit` is None."""
     query = sa.select(series).order_by(series.c.last_received_at.desc()).limit(limit)
     if state is not None:
         query = query.where(series.c.state == state)

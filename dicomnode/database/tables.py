@@ -37,7 +37,8 @@ series = sa.Table(
     sa.Column("series_instance_uid", sa.String(64), primary_key=True),
     sa.Column("study_instance_uid", sa.String(64), nullable=False),
     sa.Column("calling_ae_title", sa.String(16), nullable=False),
-    # open: instances may come.  closed: a job has it.  A late instance opens it again.
+    # open: instances may come.  closed: a job has it.  held: a person must say.  A late instance
+    # opens it again.
     sa.Column("state", sa.String(10), nullable=False, index=True),
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("digest", sa.String(16)),
@@ -60,6 +61,8 @@ instance = sa.Table(
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
     sa.Column("key", sa.String(255), nullable=False),
     sa.Column("received_at", UtcDateTime, nullable=False),
+    # What makes it useless; another instance under its UID may then take its place.
+    sa.Column("fault", sa.String(200)),
     sa.Index("instance_of_series", "pipeline", "series_instance_uid"),
 )
 
@@ -71,7 +74,8 @@ job = sa.Table(
     sa.Column("series_instance_uid", sa.String(64), nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("digest", sa.String(16), nullable=False),
-    # queued -> running (-> waiting -> running) -> done | refused | superseded | failed | cancelled
+    # queued -> running (-> waiting -> running) -> done | refused | not_selected | superseded
+    # | failed | cancelled; done and refused -> superseded when a later revision has results
     sa.Column("state", sa.String(12), nullable=False, index=True),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("stage", sa.String(20)),
@@ -82,6 +86,30 @@ job = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
     sa.Index("job_of_series", "pipeline", "series_instance_uid"),
+)
+
+# What the selection rules said of each revision of a series, rule by rule.
+decision = sa.Table(
+    "decision",
+    metadata,
+    sa.Column("pipeline", sa.String(40), primary_key=True),
+    sa.Column("series_instance_uid", sa.String(64), primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("is_selected", sa.Boolean, nullable=False),
+    sa.Column("outcomes", sa.JSON, nullable=False),
+    sa.Column("rank", sa.JSON, nullable=False),
+    sa.Column("decided_at", UtcDateTime, nullable=False),
+)
+
+# Open associations that have brought instances of a series, of all receivers on this database.
+touch = sa.Table(
+    "touch",
+    metadata,
+    sa.Column("association_id", sa.String(40), primary_key=True),
+    sa.Column("pipeline", sa.String(40), primary_key=True),
+    sa.Column("series_instance_uid", sa.String(64), primary_key=True),
+    sa.Column("receiver", sa.String(80), nullable=False, index=True),
+    sa.Index("touch_of_series", "pipeline", "series_instance_uid"),
 )
 
 delivery = sa.Table(

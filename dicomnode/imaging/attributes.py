@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from pydicom import Dataset
 from pydicom.datadict import dictionary_description, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
@@ -22,6 +21,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import VR
 
 from dicomnode.errors import UnsupportedImage
+from dicomnode.imaging.header import Header
 from dicomnode.standard.uids import is_valid_uid
 
 _PADDING: Final = " \0"
@@ -44,13 +44,13 @@ class Attributes:
 
     Attributes
     ----------
-    items : sequence of pydicom.Dataset
+    items : sequence of Header
         Searched in this order; the first item that has an attribute with a value decides.
     label : str
         How errors name the image; nothing of a patient.
     """
 
-    items: Sequence[Dataset]
+    items: Sequence[Header]
     label: str
 
     def values(self, keyword: str) -> tuple[object, ...]:
@@ -130,7 +130,7 @@ def _tag(keyword: str) -> BaseTag:
     return Tag(keyword)
 
 
-def _values(item: Dataset, keyword: str) -> tuple[object, ...]:
+def _values(item: Header, keyword: str) -> tuple[object, ...]:
     """Return numbers of binary elements, text of others, and the items of a sequence.
 
     pydicom's own conversion is left out where it can be: it takes most of the time of reading a

@@ -10,34 +10,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dicomnode.errors import (
-    DuplicatePositions,
     IrregularSpacing,
     MissingSlices,
     MixedGeometry,
     NoImages,
+    PixelsUnreadable,
     TooFewSlices,
 )
-from dicomnode.imaging.pixels import has_same_pixels
+from dicomnode.imaging.duplicates import keep_distinct
+from dicomnode.imaging.placement import SAME_POSITION_MM, depth_of, named, normal_of
+from dicomnode.imaging.policy import STRICT, GatePolicy
 from dicomnode.imaging.slices import Slice
 from dicomnode.model.volume import VolumeGeometry
-
-MIN_SLICES: Final = 3
-"""Two slices have one gap, and one gap cannot show that it is regular."""
 
 ORIENTATION_TOLERANCE: Final = 1e-3
 """Largest difference of a direction cosine: a fifth of a pixel at the edge of a chest CT."""
 
 PIXEL_SPACING_TOLERANCE: Final = 1e-3
 """Largest relative difference of pixel spacing: half a pixel over 512."""
-
-SAME_POSITION_MM: Final = 0.01
-"""Slices nearer than this lie at one position: positions are written to 0.001 mm or better."""
 
 REGULARITY_TOLERANCE: Final = 0.05
 """How far a slice may lie from its place on the regular grid, as a fraction of the spacing."""
@@ -51,7 +48,9 @@ MULTIPLE_TOLERANCE: Final = 0.1
 TILT_DEGREES: Final = 0.1
 """A slice axis that leans more than this from the normal is a tilted gantry, and is noted."""
 
-_NAMED: Final = 5
+_NAMED_GAPS: Final = 5
+_OWN_FRAMES_OF_REFERENCE: Final = 0.95
+"""Where so many slices name one of their own, it says nothing: a few may be there twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,14 +83,19 @@ class OrderedSlices:
 def order_slices(
     slices: Sequence[Slice],
     *,
-    is_same_image: Callable[[Slice, Slice], bool] = has_same_pixels,
+    policy: GatePolicy = STRICT,
+    unplaced: int = 0,
+    is_same_image: Callable[[Slice, Slice], bool],
 ) -> OrderedSlices:
     """Order the slices of a series and find the grid they lie on, or say why there is none.
 
     Parameters
     ----------
     slices : sequence of Slice
-        In any order.
+        In any order.  Those with a `pixels_fault` count as missing at their position.
+    policy : GatePolicy
+    unplaced : int
+        How many instances of the series are missing at positions that nobody knows.
     is_same_image : callable
         Whether two slices at one position hold the same pixels.
 
@@ -105,42 +109,59 @@ def order_slices(
     ------
     NoImages
         If there are none.
+    PixelsUnreadable
+        If there are slices, but none with usable pixels.
     MixedGeometry
         If series, Frame of Reference, matrix, pixel spacing or orientation differ, or the slices
         do not lie along one line.
     DuplicatePositions
         If different images lie at one position or bear one SOP Instance UID.
     TooFewSlices
-        If fewer than `MIN_SLICES` are left.
+        If fewer are left than the policy wants.
     MissingSlices
-        If a gap is a multiple of the spacing; names the gaps in mm.
+        If a gap is a multiple of the spacing, or a slice has no usable pixels, and the policy is
+        to refuse; names the gaps in mm.
     IrregularSpacing
-        If positions are uneven beyond tolerance.
+        If positions are uneven beyond the tolerance of the policy.
     """
     if not slices:
         raise NoImages("wanted the slices of a CT series, found none")
     _require_one_plane(slices)
     frame_of_reference_uid, notes = _frame_of_reference(slices)
-    normal = _normal(slices[0])
-    by_depth = sorted(slices, key=lambda each: (_depth(each, normal), each.sop_instance_uid))
-    kept, dropped = _drop_repetitions(by_depth, normal, is_same_image)
-    if len(kept) < MIN_SLICES:
-        raise TooFewSlices(f"wanted at least {MIN_SLICES} slices, found {len(kept)}")
-    _require_no_gap(kept, normal)
-    origin, step = _fit_line(kept, normal)
-    tilt = float(np.degrees(np.arccos(min(1.0, float(step @ normal / np.linalg.norm(step))))))
-    if dropped:
-        notes.append(f"{len(dropped)} repeated slices were left out.")
+    normal = normal_of(slices[0])
+    by_depth = sorted(slices, key=lambda each: (depth_of(each, normal), each.sop_instance_uid))
+    sound = [each for each in by_depth if each.pixels_fault is None]
+    if not sound:
+        fault = by_depth[0].pixels_fault
+        raise PixelsUnreadable(
+            f"no slice of {len(by_depth)} has pixels: {by_depth[0].label}: {fault}"
+        )
+    distinct = keep_distinct(sound, normal, policy, is_same_image)
+    faulty = _still_missing(by_depth, distinct.kept, normal)
+    kept, gap_note = _without_gaps(distinct.kept, faulty, unplaced, normal, policy)
+    if len(kept) < policy.min_slices:
+        raise TooFewSlices(f"wanted at least {policy.min_slices} slices, found {len(kept)}")
+    line = _fit_line(kept, normal, policy)
+    tilt = _angle_degrees(line.step, normal)
+    if distinct.dropped:
+        notes.append(f"{len(distinct.dropped)} repeated slices were left out.")
     if tilt > TILT_DEGREES:
         notes.append(f"The gantry was tilted by {tilt:.1f} degrees.")
+    notes += [note for note in (distinct.note, gap_note, line.note) if note is not None]
     return OrderedSlices(
         slices=tuple(kept),
-        geometry=_geometry(kept, origin, step),
+        geometry=_geometry(kept, line),
         frame_of_reference_uid=frame_of_reference_uid,
         tilt_degrees=tilt,
-        dropped=tuple(dropped),
+        dropped=tuple(distinct.dropped),
         notes=tuple(notes),
     )
+
+
+def _angle_degrees(step: NDArray[np.float64], normal: NDArray[np.float64]) -> float:
+    """Return the angle between two directions; exact also where it is next to nothing."""
+    across = float(np.linalg.norm(np.cross(step, normal)))
+    return float(np.degrees(np.arctan2(across, float(step @ normal))))
 
 
 def _require_one_plane(slices: Sequence[Slice]) -> None:
@@ -162,7 +183,8 @@ def _require_one_plane(slices: Sequence[Slice]) -> None:
 def _frame_of_reference(slices: Sequence[Slice]) -> tuple[str | None, list[str]]:
     """Return the one Frame of Reference (PS3.3 C.7.4.1), and what is to be noted about it."""
     found = {each.frame_of_reference_uid for each in slices}
-    if len(slices) >= MIN_SLICES and len(found) == len(slices) and None not in found:
+    is_each_its_own = len(found) >= _OWN_FRAMES_OF_REFERENCE * len(slices) and len(slices) > 2
+    if is_each_its_own and None not in found:
         # De-identification that draws a UID per instance does this, throughout LIDC-IDRI: the
         # attribute then says nothing, and only the positions can tell whether slices belong.
         return None, ["Every slice names a Frame of Reference of its own; one was assumed."]
@@ -177,7 +199,7 @@ def _require_equal(
     if len(counts) > 1:
         usual = counts.most_common(1)[0][0]
         others = [each for each in slices if value_of(each) != usual]
-        raise MixedGeometry(f"wanted one {what}, found {len(counts)}: {_named(others)} differ")
+        raise MixedGeometry(f"wanted one {what}, found {len(counts)}: {named(others)} differ")
 
 
 def _require_close(
@@ -190,69 +212,99 @@ def _require_close(
         ]
         raise MixedGeometry(
             f"wanted one {what}, found values up to {off.max():.4g} from the usual: "
-            f"{_named(others)} differ"
+            f"{named(others)} differ"
         )
 
 
-def _drop_repetitions(
-    by_depth: Sequence[Slice],
-    normal: NDArray[np.float64],
-    is_same_image: Callable[[Slice, Slice], bool],
-) -> tuple[list[Slice], list[Slice]]:
-    """Leave out repetitions; refuse different images at one position or under one UID."""
-    kept: list[Slice] = []
-    dropped: list[Slice] = []
-    seen: dict[tuple[str, int | None], Slice] = {}
-    for each in by_depth:
-        identity = (each.sop_instance_uid, each.frame_number)
-        last = kept[-1] if kept else None
-        is_here = last is not None and (
-            _depth(each, normal) - _depth(last, normal) < SAME_POSITION_MM
-        )
-        if not is_here and identity not in seen:
-            seen[identity] = each
-            kept.append(each)
-            continue
-        former = last if last is not None and is_here else seen[identity]
-        apart = np.linalg.norm(np.subtract(each.position_lps, former.position_lps))
-        if apart >= SAME_POSITION_MM or not is_same_image(each, former):
-            raise DuplicatePositions(_clash(each, former))
-        dropped.append(each)
-    return kept, dropped
-
-
-def _clash(one: Slice, other: Slice) -> str:
-    if one.sop_instance_uid == other.sop_instance_uid and one.frame_number == other.frame_number:
-        return f"wanted one image under a UID, found two different ones: {one.label}"
-    numbers = {one.acquisition_number, other.acquisition_number}
-    why = f" of acquisitions {sorted(map(str, numbers))}" if len(numbers) > 1 else ""
-    return f"wanted one image at a position, found two{why}: {one.label}, {other.label}"
-
-
-def _require_no_gap(slices: Sequence[Slice], normal: NDArray[np.float64]) -> None:
-    """Refuse gaps of two or more spacings."""
-    gaps = np.diff([_depth(each, normal) for each in slices])
-    # The lower median: with few slices a gap must not become the usual.
-    spacing = float(np.sort(gaps)[(len(gaps) - 1) // 2])
-    counts = gaps / spacing
-    is_gap = (counts > 1.5) & (np.abs(counts - np.rint(counts)) <= MULTIPLE_TOLERANCE)
-    if not is_gap.any():
-        return
-    found = [
-        f"{gaps[index]:.3f} mm between {slices[index].label} and {slices[index + 1].label}"
-        for index in np.flatnonzero(is_gap)[:_NAMED]
+def _still_missing(
+    by_depth: Sequence[Slice], kept: Sequence[Slice], normal: NDArray[np.float64]
+) -> list[Slice]:
+    """Return the slices without usable pixels at whose position there is no other image."""
+    depths = np.array([depth_of(each, normal) for each in kept])
+    return [
+        each
+        for each in by_depth
+        if each.pixels_fault is not None
+        and np.abs(depths - depth_of(each, normal)).min() >= SAME_POSITION_MM
     ]
-    missing = int(np.rint(counts[is_gap] - 1).sum())
-    raise MissingSlices(
-        f"wanted gaps of {spacing:.3f} mm, found {int(is_gap.sum())} "
-        f"with {missing} slices missing: {'; '.join(found)}"
+
+
+def _without_gaps(
+    slices: list[Slice],
+    faulty: Sequence[Slice],
+    unplaced: int,
+    normal: NDArray[np.float64],
+    policy: GatePolicy,
+) -> tuple[list[Slice], str | None]:
+    """Refuse missing slices, or return the largest block without any, and what is to be said."""
+    depths = np.array([depth_of(each, normal) for each in slices])
+    missing, words = _missing(slices, faulty, depths, normal)
+    if unplaced:
+        words.append(f"{unplaced} instances cannot be read at all")
+    if not words:
+        return slices, None
+    if policy.gaps == "refuse":
+        raise MissingSlices("; ".join(words))
+    ends = [0, *np.flatnonzero(missing) + 1, len(slices)]
+    start, end = max(pairwise(ends), key=lambda pair: pair[1] - pair[0])
+    return slices[start:end], (
+        f"Slices are missing: {'; '.join(words)}. The largest block without a gap was analyzed, "
+        f"{end - start} of {len(slices)} slices; the rest was not."
     )
 
 
-def _fit_line(
-    slices: Sequence[Slice], normal: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fit first position and step, both mm LPS, to all positions; refuse what lies off the line."""
+def _missing(
+    slices: Sequence[Slice],
+    faulty: Sequence[Slice],
+    depths: NDArray[np.float64],
+    normal: NDArray[np.float64],
+) -> tuple[NDArray[np.bool_], list[str]]:
+    """Say after which slices something is missing, and what, in words."""
+    gaps = np.diff(depths)
+    words: list[str] = []
+    is_gap = np.zeros(gaps.shape, dtype=np.bool_)
+    if faulty:
+        at = np.searchsorted(depths, [depth_of(each, normal) for each in faulty])
+        # A faulty slice before the first or after the last leaves a block of all others.
+        is_gap[[int(index) - 1 for index in at if 0 < index < len(depths)]] = True
+        words.append(
+            f"wanted the pixels of every slice, found {len(faulty)} slices without: "
+            f"{named(faulty)} ({faulty[0].pixels_fault})"
+        )
+    if len(gaps):
+        # The lower median: with few slices a gap must not become the usual.
+        spacing = float(np.sort(gaps)[(len(gaps) - 1) // 2])
+        counts = gaps / spacing
+        is_multiple = (counts > 1.5) & (np.abs(counts - np.rint(counts)) <= MULTIPLE_TOLERANCE)
+        absent = is_multiple & ~is_gap
+        if absent.any():
+            found = [
+                f"{gaps[index]:.3f} mm between {slices[index].label} and {slices[index + 1].label}"
+                for index in np.flatnonzero(absent)[:_NAMED_GAPS]
+            ]
+            words.append(
+                f"wanted gaps of {spacing:.3f} mm, found {int(absent.sum())} with "
+                f"{int(np.rint(counts[absent] - 1).sum())} slices missing: {'; '.join(found)}"
+            )
+        is_gap |= is_multiple
+    return is_gap, words
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Where the first slice lies and the step from one to the next, mm LPS.
+
+    `places` says where each slice lies, in steps; None where each lies at its own index.
+    """
+
+    origin: NDArray[np.float64]
+    step: NDArray[np.float64]
+    places: NDArray[np.float64] | None
+    note: str | None
+
+
+def _fit_line(slices: Sequence[Slice], normal: NDArray[np.float64], policy: GatePolicy) -> _Line:
+    """Fit first position and step to all positions; refuse what lies off the line."""
     positions = np.array([each.position_lps for each in slices])
     index = np.arange(len(slices)) - (len(slices) - 1) / 2
     step = index @ positions / (index @ index)
@@ -260,33 +312,53 @@ def _fit_line(
     residual = positions - (center + np.outer(index, step))
     along = np.abs(residual @ normal)
     spacing = float(step @ normal)
-    _check_residual(slices, along, spacing, IrregularSpacing, "along the slice axis")
-    across = np.linalg.norm(residual - np.outer(residual @ normal, normal), axis=1)
+    if along.max() <= max(REGULARITY_TOLERANCE * spacing, ROUNDING_MM):
+        across = np.linalg.norm(residual - np.outer(residual @ normal, normal), axis=1)
+        _check_across(slices, across)
+        return _Line(center + index[0] * step, step, None, None)
     _check_residual(
-        slices, across, min(slices[0].pixel_spacing_mm), MixedGeometry, "within the image plane"
+        slices,
+        along,
+        max(policy.irregular_tolerance * spacing, ROUNDING_MM),
+        IrregularSpacing,
+        f"along the slice axis at a spacing of {spacing:.3f} mm",
     )
-    return center + index[0] * step, step
+    # Uneven, and to be resampled: the line goes through the positions, whatever their numbers.
+    depths = (positions - center) @ normal
+    step = spacing * (depths @ (positions - center)) / (depths @ depths)
+    step *= spacing / float(step @ normal)
+    across = np.linalg.norm(positions - center - np.outer(depths / spacing, step), axis=1)
+    _check_across(slices, across)
+    return _Line(
+        center + depths[0] / spacing * step,
+        step,
+        (depths - depths[0]) / spacing,
+        f"Slices are unevenly spaced, up to {along.max():.2f} mm from their place at a spacing of "
+        f"{spacing:.2f} mm; the models saw them resampled.",
+    )
+
+
+def _check_across(slices: Sequence[Slice], off_mm: NDArray[np.float64]) -> None:
+    allowed = max(REGULARITY_TOLERANCE * min(slices[0].pixel_spacing_mm), ROUNDING_MM)
+    _check_residual(slices, off_mm, allowed, MixedGeometry, "within the image plane")
 
 
 def _check_residual(
     slices: Sequence[Slice],
     off_mm: NDArray[np.float64],
-    spacing_mm: float,
+    allowed_mm: float,
     error: type[IrregularSpacing | MixedGeometry],
     where: str,
 ) -> None:
-    allowed = max(REGULARITY_TOLERANCE * spacing_mm, ROUNDING_MM)
-    if off_mm.max() > allowed:
-        others = [each for each, off in zip(slices, off_mm, strict=True) if off > allowed]
+    if off_mm.max() > allowed_mm:
+        others = [each for each, off in zip(slices, off_mm, strict=True) if off > allowed_mm]
         raise error(
-            f"wanted positions within {allowed:.3f} mm of a regular grid, found {off_mm.max():.3f} "
-            f"mm {where} at a spacing of {spacing_mm:.3f} mm: {_named(others)}"
+            f"wanted positions within {allowed_mm:.3f} mm of a regular grid, found "
+            f"{off_mm.max():.3f} mm {where}: {named(others)}"
         )
 
 
-def _geometry(
-    slices: Sequence[Slice], origin: NDArray[np.float64], step: NDArray[np.float64]
-) -> VolumeGeometry:
+def _geometry(slices: Sequence[Slice], line: _Line) -> VolumeGeometry:
     """Compose the affine that maps (column, row, slice) to LPS mm (PS3.3 C.7.6.2.1.1)."""
     first = slices[0]
     between_rows, between_columns = first.pixel_spacing_mm
@@ -295,24 +367,10 @@ def _geometry(
     # value of Pixel Spacing.
     affine[:3, 0] = np.array(first.orientation_lps[:3]) * between_columns
     affine[:3, 1] = np.array(first.orientation_lps[3:]) * between_rows
-    affine[:3, 2] = step
-    affine[:3, 3] = origin
+    affine[:3, 2] = line.step
+    affine[:3, 3] = line.origin
     return VolumeGeometry(
-        shape_kji=(len(slices), first.rows, first.columns), affine_ijk_to_lps=affine
+        shape_kji=(len(slices), first.rows, first.columns),
+        affine_ijk_to_lps=affine,
+        slice_places=line.places,
     )
-
-
-def _normal(image: Slice) -> NDArray[np.float64]:
-    normal = np.cross(image.orientation_lps[:3], image.orientation_lps[3:])
-    unit: NDArray[np.float64] = normal / np.linalg.norm(normal)
-    return unit
-
-
-def _depth(image: Slice, normal: NDArray[np.float64]) -> float:
-    return float(normal @ image.position_lps)
-
-
-def _named(slices: Sequence[Slice]) -> str:
-    """Name the first few slices, and say how many more there are."""
-    more = f" and {len(slices) - _NAMED} more" if len(slices) > _NAMED else ""
-    return ", ".join(each.label for each in slices[:_NAMED]) + more

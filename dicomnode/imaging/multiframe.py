@@ -22,6 +22,9 @@ _MACROS: Final = (
     "PixelMeasuresSequence",
     "PixelValueTransformationSequence",
     "CTImageFrameTypeSequence",
+    "FrameContentSequence",
+    "CTReconstructionSequence",
+    "CTXRayDetailsSequence",
 )
 
 

@@ -6,11 +6,12 @@ plugins.  Nothing here knows of volumes.  Native decoders are called from `_deco
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pydicom
-import SimpleITK
 from numpy.typing import NDArray
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
@@ -72,16 +73,6 @@ def read_hu(image: Slice, out_hu: NDArray[np.int16]) -> None:
     _to_hu(out_hu, image.stored, has_spare_bits=image.transfer_syntax_uid in _MASKABLE)
 
 
-def has_same_pixels(one: Slice, other: Slice) -> bool:
-    """Whether two slices of one matrix hold the same Hounsfield units, however encoded."""
-    if (one.rows, one.columns) != (other.rows, other.columns):
-        return False
-    arrays = np.empty((2, one.rows, one.columns), np.int16)
-    read_hu(one, arrays[0])
-    read_hu(other, arrays[1])
-    return bool(np.array_equal(arrays[0], arrays[1]))
-
-
 def _read(image: Slice, out: NDArray[np.int16]) -> None:
     """Read native 16-bit pixels into `out`, in the machine's byte order."""
     assert image.pixels_offset is not None  # noqa: S101 - the caller's branch, for the type checker
@@ -106,7 +97,7 @@ def _read(image: Slice, out: NDArray[np.int16]) -> None:
 def _decode(image: Slice) -> NDArray[np.generic]:
     """Decode one frame to stored values, shape (rows, columns), 1 or 2 bytes each."""
     try:
-        ds = pydicom.dcmread(image.path, force=True)
+        ds = _read_whole(image)
         index = (image.frame_number or 1) - 1
         array, _ = get_decoder(image.transfer_syntax_uid).as_array(ds, index=index, raw=True)
     except Exception as error:  # noqa: BLE001 - decoders of hostile pixels raise nearly anything
@@ -123,10 +114,25 @@ def _decode(image: Slice) -> NDArray[np.generic]:
     return plain
 
 
+def _read_whole(image: Slice) -> pydicom.Dataset:
+    """Read a file with its pixels; that of a multi-frame instance is kept for the next frame."""
+    if image.frame_number is None:
+        return pydicom.dcmread(image.path, force=True)
+    return _kept(image.path, image.path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _kept(path: Path, _changed_ns: int) -> pydicom.Dataset:
+    return pydicom.dcmread(path, force=True)
+
+
 def _decode_extended(image: Slice) -> NDArray[np.int16]:
     """Decode 12-bit JPEG Extended to Hounsfield units, by ITK: pydicom has no plugin for it."""
     if image.frame_number is not None:
         raise PixelsUnreadable(f"{image.label}: 12-bit JPEG Extended is read in single frames only")
+    # Decoding processes start a third of a second sooner without it, and hardly ever need it.
+    import SimpleITK  # noqa: PLC0415
+
     try:
         array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(image.path))
     except RuntimeError as error:

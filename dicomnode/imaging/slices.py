@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from pydicom import Dataset
 from pydicom.uid import ExplicitVRBigEndian
 
 from dicomnode.errors import PixelsUnreadable, UnsupportedImage
 from dicomnode.imaging.attributes import Attributes
-from dicomnode.imaging.header import UNDEFINED_LENGTH, PixelElement, read_header
+from dicomnode.imaging.header import UNDEFINED_LENGTH, FileHeader, read_header
 from dicomnode.imaging.multiframe import frame_items
 from dicomnode.standard.sop_classes import (
     CT_IMAGE,
@@ -45,6 +44,20 @@ MAX_RESCALE: Final = 1e6
 _NATIVE: Final = (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, str(ExplicitVRBigEndian))
 _ALWAYS_LOSSY: Final = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 _HU_TYPES: Final = ("HU", "US")
+
+VARIANT_KEYWORDS: Final = (
+    "AcquisitionNumber",
+    "FrameAcquisitionNumber",
+    "ConvolutionKernel",
+    "KVP",
+    "ContrastBolusAgent",
+    "TemporalPositionIdentifier",
+    "TemporalPositionIndex",
+    "NominalPercentageOfCardiacPhase",
+    "DiffusionBValue",
+    "StackID",
+)
+"""What can tell two images of one position apart, the most telling first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +112,12 @@ class Slice:
         Rescale Type is US: taken as Hounsfield units.
     pixels_offset : int or None
         Where the frame's bytes begin in the file; None where they must be decoded.
+    variants : tuple of (str, str)
+        Those of `VARIANT_KEYWORDS` that the image has, with their values.
+    acquired_at : str
+        Date and time of acquisition as written, only to be compared.
+    pixels_fault : str or None
+        What is wrong with Pixel Data although the header is sound: absent or short.
     """
 
     path: Path
@@ -121,6 +140,9 @@ class Slice:
     is_lossy: bool
     has_unspecified_rescale: bool
     pixels_offset: int | None
+    variants: tuple[tuple[str, str], ...] = ()
+    acquired_at: str = ""
+    pixels_fault: str | None = None
 
     @property
     def label(self) -> str:
@@ -165,44 +187,76 @@ def read_slices(path: Path) -> tuple[Slice, ...]:
     UnsupportedImage, PixelsUnreadable
         As `read_slice`.
     """
-    ds, element = read_header(path)
-    uid = Attributes(items=(ds,), label="an instance").text("SOPInstanceUID")
-    label = f"SOP Instance {uid}" if is_valid_uid(uid) else "an instance without a valid UID"
-    whole = Attributes(items=(ds,), label=label)
+    found = parse_slices(path, read_header(path))
+    for each in found:
+        if each.pixels_fault is not None:
+            raise PixelsUnreadable(f"{each.label}: {each.pixels_fault}")
+    return found
+
+
+def parse_slices(path: Path, header: FileHeader) -> tuple[Slice, ...]:
+    """Describe the slices of a CT image whose header was read, also those without usable pixels.
+
+    Returns
+    -------
+    tuple of Slice
+        In frame order; their `pixels_fault` is to be heeded.
+
+    Raises
+    ------
+    UnsupportedImage
+        As `read_slice`.
+    """
+    whole = whole_attributes(header)
     sop_class_uid = whole.uid("SOPClassUID")
     if sop_class_uid not in CT_SOP_CLASSES:
-        raise UnsupportedImage(f"{label}: wanted a CT image, found SOP Class {sop_class_uid}")
+        raise UnsupportedImage(f"{whole.label}: wanted a CT image, found SOP Class {sop_class_uid}")
     whole.uid("SOPInstanceUID")
     if sop_class_uid == CT_IMAGE:
-        return (_slice(path, ds, whole, element, None),)
+        return (_slice(path, header, whole, None),)
     groups = frame_items(whole)
     return tuple(
         _slice(
             path,
-            ds,
-            Attributes(items=(*items, ds), label=f"{label} frame {number}"),
-            element,
+            header,
+            Attributes(items=(*items, header.attributes), label=f"{whole.label} frame {number}"),
             (number, len(groups)),
         )
         for number, items in enumerate(groups, start=1)
     )
 
 
+def whole_attributes(header: FileHeader) -> Attributes:
+    """Return the attributes of an instance, under the name that errors give it."""
+    uid = Attributes(items=(header.attributes,), label="an instance").text("SOPInstanceUID")
+    label = f"SOP Instance {uid}" if is_valid_uid(uid) else "an instance without a valid UID"
+    return Attributes(items=(header.attributes,), label=label)
+
+
+def is_localizer(image_type: tuple[str, ...]) -> bool:
+    """Whether Image Type says localizer (PS3.3 C.8.2.1.1.1)."""
+    return "LOCALIZER" in image_type
+
+
+def image_type_of(attributes: Attributes) -> tuple[str, ...]:
+    """Return Frame Type or Image Type, in capital letters."""
+    return tuple(
+        value.upper() for value in attributes.texts("FrameType") or attributes.texts("ImageType")
+    )
+
+
 def _slice(
     path: Path,
-    ds: Dataset,
+    header: FileHeader,
     attributes: Attributes,
-    element: PixelElement | None,
     frame: tuple[int, int] | None,
 ) -> Slice:
     """Check one image and describe it; `frame` is its number and the number of frames."""
     label = attributes.label
-    image_type = tuple(
-        value.upper() for value in attributes.texts("FrameType") or attributes.texts("ImageType")
-    )
-    if "LOCALIZER" in image_type:
+    image_type = image_type_of(attributes)
+    if is_localizer(image_type):
         raise UnsupportedImage(f"{label}: wanted a slice, found a localizer in Image Type")
-    transfer_syntax_uid = str(ds.file_meta.TransferSyntaxUID)
+    transfer_syntax_uid = header.transfer_syntax_uid
     if transfer_syntax_uid not in CT_TRANSFER_SYNTAXES:
         found = transfer_syntax_uid if is_valid_uid(transfer_syntax_uid) else "something else"
         raise UnsupportedImage(f"{label}: wanted a transfer syntax of CT, found {found}")
@@ -228,6 +282,8 @@ def _slice(
             f"{label}: wanted Image Position (Patient) within {MAX_POSITION_MM:g} mm, "
             f"found {x:g}, {y:g}, {z:g}"
         )
+    frame_bytes = rows * columns * stored.bits_allocated // 8
+    pixels_offset, pixels_fault = _locate_pixels(header, frame_bytes, frame)
     return Slice(
         path=path,
         sop_class_uid=attributes.uid("SOPClassUID"),
@@ -249,9 +305,13 @@ def _slice(
         is_lossy=transfer_syntax_uid in _ALWAYS_LOSSY
         or attributes.text("LossyImageCompression") == "01",
         has_unspecified_rescale=attributes.text("RescaleType") == "US",
-        pixels_offset=_pixels_offset(
-            label, transfer_syntax_uid, element, rows * columns * stored.bits_allocated // 8, frame
+        pixels_offset=pixels_offset,
+        variants=tuple(
+            (keyword, value) for keyword in VARIANT_KEYWORDS if (value := attributes.text(keyword))
         ),
+        acquired_at=attributes.text("AcquisitionDateTime")
+        or attributes.text("AcquisitionDate") + attributes.text("AcquisitionTime"),
+        pixels_fault=pixels_fault,
     )
 
 
@@ -310,24 +370,19 @@ def _padding(attributes: Attributes) -> tuple[int, int] | None:
     return value, value if limit is None else limit
 
 
-def _pixels_offset(
-    label: str,
-    transfer_syntax_uid: str,
-    element: PixelElement | None,
-    frame_bytes: int,
-    frame: tuple[int, int] | None,
-) -> int | None:
-    """Check that the bytes of a frame are there, and say where; None if they must be decoded."""
+def _locate_pixels(
+    header: FileHeader, frame_bytes: int, frame: tuple[int, int] | None
+) -> tuple[int | None, str | None]:
+    """Say where the bytes of a frame are, None if they must be decoded, and what they lack."""
+    element = header.pixels
     if element is None:
-        raise PixelsUnreadable(f"{label}: wanted Pixel Data, found none")
-    if transfer_syntax_uid not in _NATIVE or element.offset is None:
-        return None
+        return None, "wanted Pixel Data, found none"
+    if header.transfer_syntax_uid not in _NATIVE or element.offset is None:
+        return None, None
     if element.length == UNDEFINED_LENGTH:
-        raise PixelsUnreadable(f"{label}: wanted native Pixel Data, found encapsulated")
+        return None, "wanted native Pixel Data, found encapsulated"
     number, count = frame or (1, 1)
-    if min(element.length, element.room) < frame_bytes * count:
-        raise PixelsUnreadable(
-            f"{label}: wanted {frame_bytes * count} bytes of Pixel Data, "
-            f"found {min(element.length, element.room)}"
-        )
-    return element.offset + frame_bytes * (number - 1)
+    found = min(element.length, element.room)
+    if found < frame_bytes * count:
+        return None, f"wanted {frame_bytes * count} bytes of Pixel Data, found {found}"
+    return element.offset + frame_bytes * (number - 1), None

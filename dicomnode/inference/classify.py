@@ -63,14 +63,16 @@ def classify(
         _check_finite(manifest, name, numbers)
     # The manifest is consistent: a classifying model has scores.
     scores = [float(each) for each in answers[next(iter(outputs))]]
+    answer = classification.classes[decide(classification, scores)]
     return Classification(
         question=classification.question.code,
-        answer=classification.classes[decide(classification, scores)].code.code,
+        answer=answer.code.code,
         scores=_named(classification, scores),
         score_kind=classification.score_kind,
         rule=classification.rule,
         measurements=_measurements(manifest, answers),
         model=manifest.identity(server),
+        threshold=answer.from_score,
     )
 
 

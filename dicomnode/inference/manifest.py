@@ -129,6 +129,9 @@ class ManifestSegment(_Table):
     category: CodeTable
     type: CodeTable
     laterality: CodeTable | None = None
+    anatomic_region: CodeTable | None = Field(
+        None, description="Where it lies, for what is no anatomy itself; laterality is then its."
+    )
     color_rgb: tuple[ColorComponent, ColorComponent, ColorComponent]
 
 

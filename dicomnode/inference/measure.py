@@ -83,6 +83,9 @@ def _describe(
         laterality=segment.laterality.code if segment.laterality is not None else None,
         color_rgb=segment.color_rgb,
         model=identity,
+        anatomic_region=(
+            segment.anatomic_region.code if segment.anatomic_region is not None else None
+        ),
         volume_ml=volume_ml,
         measurements=tuple(measurements),
     )

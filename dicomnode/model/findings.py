@@ -71,7 +71,9 @@ class Segment:
     category, property_type : Code
         Segmented Property Category and Type (PS3.16 CID 7150, 7151 and on).
     laterality : Code or None
-        Left or right (PS3.16 CID 244).
+        Left or right (PS3.16 CID 244), of the anatomic region where there is one.
+    anatomic_region : Code or None
+        Where it lies, for what is no anatomy itself: a lesion (PS3.3 C.8.20.2).
     color_rgb : tuple of int
         Recommended display color, 0 to 255.
     model : ModelIdentity
@@ -90,6 +92,7 @@ class Segment:
     model: ModelIdentity
     volume_ml: float
     measurements: tuple[Measurement, ...]
+    anatomic_region: Code | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -131,6 +134,9 @@ class Classification:
         What the scores are: ``probability``, or ``percent`` of a measured quantity.
     rule : str
         How the answer follows from the scores, in words.
+    threshold : float or None
+        Score from which the answer is given, in the unit of the scores; None where the rule is
+        no threshold (the highest score, say).
     measurements : tuple of Measurement
         Numbers that the model gave beside the answer.
     model : ModelIdentity
@@ -143,6 +149,7 @@ class Classification:
     rule: str
     measurements: tuple[Measurement, ...]
     model: ModelIdentity
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

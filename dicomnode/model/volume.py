@@ -24,10 +24,14 @@ class VolumeGeometry:
     affine_ijk_to_lps : numpy.ndarray, shape (4, 4), dtype float64
         Maps (column, row, slice, 1), zero-based, voxel center, to LPS millimeters.  Read-only.
         The three axes need not be orthogonal: a tilted gantry shears the slice axis.
+    slice_places : numpy.ndarray, shape (slices,), dtype float64, or None
+        Where each slice lies on the slice axis of the affine, in steps of it, ascending; None where
+        each lies at its own index.  Read-only.
     """
 
     shape_kji: tuple[int, int, int]
     affine_ijk_to_lps: NDArray[np.float64]
+    slice_places: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine_ijk_to_lps, dtype=np.float64)
@@ -43,6 +47,15 @@ class VolumeGeometry:
             raise ValueError(f"a volume has at least one voxel an axis, found {self.shape_kji}")
         affine.flags.writeable = False
         object.__setattr__(self, "affine_ijk_to_lps", affine)
+        if self.slice_places is not None:
+            places = np.array(self.slice_places, dtype=np.float64)
+            if places.shape != self.shape_kji[:1] or not (np.diff(places) > 0).all():
+                raise ValueError(
+                    f"wanted {self.shape_kji[0]} ascending places of slices, "
+                    f"found shape {places.shape}"
+                )
+            places.flags.writeable = False
+            object.__setattr__(self, "slice_places", places)
 
     @property
     def spacing_ijk_mm(self) -> tuple[float, float, float]:

@@ -11,36 +11,49 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from dicomnode.errors import SeriesError
-from dicomnode.imaging.orient import to_orientation
-from dicomnode.imaging.volume import read_series
+from dicomnode.errors import ResultError, SeriesError
+from dicomnode.imaging.contents import Faulty, SeriesContents, open_series
+from dicomnode.imaging.grid import to_model_grid
+from dicomnode.imaging.volume import assemble_series
 from dicomnode.inference.classify import classify
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.guards import check_lungs
 from dicomnode.inference.measure import describe_segments
 from dicomnode.inference.segment import segment
+from dicomnode.log import get_logger
 from dicomnode.metrics import STAGE_SECONDS
 from dicomnode.model.findings import Classification, Findings, LabelMap
+from dicomnode.model.selection import Decision
+from dicomnode.pipeline.objects import (
+    SR_FILE,
+    WITHOUT_SEG,
+    capture_files,
+    seg_file,
+    sr_file,
+    wanted_captures,
+    wanted_segmentations,
+    wants_report_without_seg,
+)
 from dicomnode.pipeline.setup import PipelineSetup
-from dicomnode.results.evidence import ResultContext, read_evidence
+from dicomnode.results.capture import encode_captures
+from dicomnode.results.evidence import Predecessor, ResultContext, read_evidence
 from dicomnode.results.part10 import encode_part10
-from dicomnode.results.picture import draw_overlay
+from dicomnode.results.picture import Pictures, encode_png
 from dicomnode.results.refusal import encode_refusal
-from dicomnode.results.seg import encode_segmentation
+from dicomnode.results.seg import encode_segmentation, variant_name
 from dicomnode.results.sr import encode_report
 from dicomnode.results.summary import summarize
+from dicomnode.series.selection import decide
 from dicomnode.spool.workspace import Workspace
 
-SEG_FILE: Final = "seg.dcm"
-SR_FILE: Final = "sr.dcm"
 PICTURE_FILE: Final = "overlay.png"
 SUMMARY_FILE: Final = "findings.json"
 
-OBJECT_FILES: Final = {"seg": SEG_FILE, "sr": SR_FILE}
-"""What destinations can ask for, and the file that holds it."""
+_log = get_logger("pipeline")
 
 
 @dataclass(slots=True)
@@ -60,23 +73,41 @@ class Stopwatch:
         STAGE_SECONDS.labels(self.pipeline, stage).observe(took)
 
 
-def assemble(workspace: Workspace, paths: Sequence[Path], watch: Stopwatch) -> int:
-    """Read a series and keep its volume.
+def choose(
+    paths: Sequence[Path], setup: PipelineSetup, watch: Stopwatch
+) -> tuple[SeriesContents, Decision]:
+    """Read the headers of a series and ask whether the pipeline wants it.
 
     Returns
     -------
-    int
-        Number of slices.
+    SeriesContents
+    Decision
+        Whether the series by itself fits; it may still not be the best of its study.
+    """
+    with watch.time("select"):
+        contents = open_series(paths, setup.keywords)
+        return contents, decide(setup.config.selection, contents.traits)
+
+
+def assemble(
+    workspace: Workspace, contents: SeriesContents, setup: PipelineSetup, watch: Stopwatch
+) -> tuple[Faulty, ...]:
+    """Pass a series through the geometry gate and keep its volume.
+
+    Returns
+    -------
+    tuple of Faulty
+        Files that could not be used and count as missing.
 
     Raises
     ------
-    SeriesError
+    SeriesFault
         If the series cannot become a volume.
     """
     with watch.time("assemble"):
-        found = read_series(paths)
+        found = assemble_series(contents, setup.gate)
         workspace.save_volume(found.volume, found.paths)
-    return found.volume.geometry.shape_kji[0]
+    return found.faulty
 
 
 def infer(
@@ -95,7 +126,7 @@ def infer(
         client.check_contract(manifest)
     identity = setup.segment.identity(server)
     with watch.time("segment"):
-        oriented = to_orientation(volume, setup.segment.input.orientation)
+        oriented = to_model_grid(volume, setup.segment.input.orientation)
         labels = segment(
             client,
             setup.segment,
@@ -116,7 +147,7 @@ def infer(
     if not any(guard.blocks for guard in guards):
         with watch.time("classify"):
             for manifest in setup.classify:
-                into = to_orientation(volume, manifest.input.orientation)
+                into = to_model_grid(volume, manifest.input.orientation)
                 classifications.append(
                     classify(
                         client,
@@ -146,6 +177,7 @@ def write_results(
     revision: int,
     created: datetime,
     watch: Stopwatch,
+    predecessor: Predecessor | None = None,
 ) -> dict[str, bytes]:
     """Make the result objects from what the workspace holds.
 
@@ -153,39 +185,80 @@ def write_results(
     ----------
     created : datetime
         Start of the analysis, aware; written into the objects, so a repeat passes the same.
+    predecessor : Predecessor or None
+        The report that the new one replaces.
 
     Returns
     -------
     dict of str to bytes
-        Contents by file name; `SEG_FILE` only if a segment holds a voxel.
+        Contents by file name: what the pipeline's destinations ask for, the default SEG and SR in
+        any case, picture and summary.  A SEG only if a segment holds a voxel.
     """
     volume, paths = workspace.load_volume()
     findings = workspace.load_findings(volume.geometry)
-    context = _context(setup, series_instance_uid, revision, created)
+    context = _context(setup, series_instance_uid, revision, created, predecessor)
     contents: dict[str, bytes] = {}
     with watch.time("results"):
         evidence = read_evidence(paths)
-        segmentation = encode_segmentation(
-            findings, volume_sources=volume.sources, evidence=evidence, context=context
+        report = partial(
+            encode_report,
+            findings,
+            evidence=evidence,
+            context=context,
+            options=setup.config.report,
         )
-        if segmentation is not None:
-            contents[SEG_FILE] = encode_part10(segmentation)
-        report = encode_report(
-            findings, evidence=evidence, segmentation=segmentation, context=context
-        )
-        contents[SR_FILE] = encode_part10(report)
+        for options in wanted_segmentations(setup.destinations):
+            segmentation = encode_segmentation(
+                findings,
+                volume_sources=volume.sources,
+                evidence=evidence,
+                context=context,
+                options=options,
+            )
+            variant = variant_name(options)
+            if segmentation is not None:
+                contents[seg_file(options)] = encode_part10(segmentation)
+            if sr_file(variant) not in contents:
+                contents[sr_file(variant)] = encode_part10(
+                    report(segmentation=segmentation, variant=variant)
+                )
+        if wants_report_without_seg(setup.destinations):
+            contents[sr_file(WITHOUT_SEG)] = encode_part10(
+                report(segmentation=None, variant=WITHOUT_SEG)
+            )
     with watch.time("picture"):
-        view = to_orientation(volume, "LPS")
-        contents[PICTURE_FILE] = draw_overlay(
+        view = to_model_grid(volume, "LPS")
+        pictures = Pictures(
             view.voxels_hu,
             view.apply(findings.label_map.labels),
             spacing_kji_mm=view.spacing_kji_mm,
             segments=findings.segments,
-            lines=_headlines(findings),
+            classifications=findings.classifications,
+            lines=(*(guard.sentence for guard in findings.guards), *findings.notes),
         )
+        page = pictures.summary_page()
+        contents[PICTURE_FILE] = encode_png(page)
+        captures = wanted_captures(setup.destinations)
+        drawn = [page, *pictures.key_images()] if captures else []
+        for form in captures:
+            made = encode_captures(
+                drawn, evidence=evidence, context=context, models=findings.models, options=form
+            )
+            for name, capture in zip(capture_files(form.form, len(made)), made, strict=True):
+                contents[name] = encode_part10(capture)
     summary = summarize(findings, context=context)
     contents[SUMMARY_FILE] = (json.dumps(summary, indent=2) + "\n").encode()
     return contents
+
+
+def choose_evidence(
+    paths: Sequence[Path], contents: SeriesContents, faulty: Sequence[Faulty]
+) -> list[Path]:
+    """Return the files that a refusal is to name: the sound ones, else all with a header."""
+    useless = {each.path for each in faulty}
+    unreadable = {each.path for each in contents.unplaced}
+    sound = [path for path in paths if path not in useless]
+    return sound or [path for path in paths if path not in unreadable]
 
 
 def write_refusal(
@@ -196,19 +269,38 @@ def write_refusal(
     revision: int,
     created: datetime,
     error: SeriesError,
+    predecessor: Predecessor | None = None,
 ) -> dict[str, bytes]:
-    """Make the SR that says why a series was not analyzed."""
-    report = encode_refusal(
-        reason=error.reason,
-        sentence=str(error),
-        evidence=read_evidence(paths),
-        context=_context(setup, series_instance_uid, revision, created),
-    )
+    """Make the SR that says why a series was not analyzed.
+
+    Returns
+    -------
+    dict of str to bytes
+        Empty where the pipeline only records refusals, or nothing of the series can be referred
+        to; the refusal itself stands all the same.
+    """
+    if setup.config.report.not_analyzed == "record":
+        return {}
+    try:
+        report = encode_refusal(
+            reason=error.reason,
+            sentence=str(error),
+            evidence=read_evidence(paths, leave_out_unreadable=True),
+            context=_context(setup, series_instance_uid, revision, created, predecessor),
+            options=setup.config.report,
+        )
+    except ResultError as fault:
+        _log.warning("refusal_not_reported", reason=error.reason, why=str(fault))
+        return {}
     return {SR_FILE: encode_part10(report)}
 
 
 def _context(
-    setup: PipelineSetup, series_instance_uid: str, revision: int, created: datetime
+    setup: PipelineSetup,
+    series_instance_uid: str,
+    revision: int,
+    created: datetime,
+    predecessor: Predecessor | None,
 ) -> ResultContext:
     return ResultContext(
         series_instance_uid=series_instance_uid,
@@ -216,12 +308,5 @@ def _context(
         pipeline=setup.name,
         pipeline_version=setup.version,
         created=created,
+        predecessor=predecessor,
     )
-
-
-def _headlines(findings: Findings) -> tuple[str, ...]:
-    """Say the classifications and guards in a line each, for the picture."""
-    answers = [
-        f"{each.question.meaning}: {each.answer.meaning}" for each in findings.classifications
-    ]
-    return (*answers, *(guard.sentence for guard in findings.guards))

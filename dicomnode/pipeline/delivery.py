@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 
 from dicomnode.config import Destination, DimseDestination
 from dicomnode.database import Database
@@ -21,7 +22,7 @@ from dicomnode.database.job_rows import (
 from dicomnode.errors import ConfigError, SendError, StateError
 from dicomnode.log import get_logger
 from dicomnode.metrics import DELIVERIES
-from dicomnode.pipeline.analysis import OBJECT_FILES
+from dicomnode.pipeline.objects import files_for
 from dicomnode.send.folder import copy_to_folder
 from dicomnode.send.outcome import StoreOutcome
 from dicomnode.send.store_scu import send_instances
@@ -77,8 +78,13 @@ class Delivery:
             raise StateError(f"job {job_id} is not recorded")
         if destination is None:
             return self._record(job, name, "parked", attempt, "the destination is not configured")
-        paths = self._left(job, name, destination)
-        outcome, words = self._send(job, name, destination, paths)
+        try:
+            outcome, words = self._send(job, name, destination)
+        except Exception:
+            # Nothing would try again: it must not look as if it were under way.
+            self._record(job, name, "parked", attempt, "internal error")
+            _log.exception("delivery_failed", job=job_id, destination=name)
+            raise
         if outcome == "again" and attempt >= destination.max_attempts:
             outcome = "parked"
         if outcome == "delivered":
@@ -89,21 +95,21 @@ class Delivery:
 
     def _left(self, job: JobRow, name: str, destination: Destination) -> list[Path]:
         """Return the files of the objects that the destination wants and has not taken."""
-        wanted = [OBJECT_FILES[kind] for kind in destination.objects]
         paths = {
             _sop_instance_uid(path): path
-            for path in (self._outbox.path(job.files[each]) for each in wanted if each in job.files)
+            for path in (
+                self._outbox.path(job.files[each]) for each in files_for(destination, job.files)
+            )
         }
         with self._database.begin() as transaction:
             taken = already_sent(transaction, name, paths)
         return [path for uid, path in paths.items() if uid not in taken]
 
-    def _send(
-        self, job: JobRow, name: str, destination: Destination, paths: Sequence[Path]
-    ) -> tuple[str, str]:
-        if not paths:
-            return "delivered", "nothing was left to send"
+    def _send(self, job: JobRow, name: str, destination: Destination) -> tuple[str, str]:
         try:
+            paths = self._left(job, name, destination)
+            if not paths:
+                return "delivered", "nothing was left to send"
             outcomes = self._transport(job, name, destination, paths)
         except SendError as error:
             return ("again" if error.retryable else "parked"), str(error)
@@ -147,5 +153,14 @@ class Delivery:
 
 
 def _sop_instance_uid(path: Path) -> str:
-    """Read the SOP Instance UID from a result file's meta information."""
-    return str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+    """Read the SOP Instance UID of a result file.
+
+    Raises
+    ------
+    SendError
+        If the file is gone from the outbox or is no DICOM file.
+    """
+    try:
+        return str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+    except (OSError, InvalidDicomError) as error:
+        raise SendError(f"{path.name} cannot be read from the outbox") from error

@@ -11,8 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dicomnode.errors import SeriesError
+from dicomnode.imaging.export import write_volume
 from dicomnode.imaging.files import SeriesFiles
+from dicomnode.imaging.volume import SeriesFault, assemble_series
 from dicomnode.inference.client import TritonClient
+from dicomnode.model.selection import Decision
 from dicomnode.pipeline import analysis
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.spool.durable import write_durably
@@ -33,7 +36,9 @@ class SeriesOutcome:
     summary : dict or None
         The content of ``findings.json``; None if the series was refused.
     reason, sentence : str or None
-        Why it was refused, by stable name and in words.
+        Why it was refused or not selected, by stable name and in words.
+    decision : Decision
+        What each selection rule said.
     seconds : dict of str to float
         Time of each stage.
     """
@@ -44,6 +49,7 @@ class SeriesOutcome:
     summary: dict[str, Any] | None
     reason: str | None
     sentence: str | None
+    decision: Decision
     seconds: dict[str, float]
 
 
@@ -82,15 +88,29 @@ def analyze_files(
         "created": created,
     }
     refusal: SeriesError | None = None
+    on_stage("select")
+    found, decision = analysis.choose(series.paths, setup, watch)
+    if not decision.is_selected:
+        return SeriesOutcome(
+            series_instance_uid=series.series_instance_uid,
+            folder=folder,
+            files=(),
+            summary=None,
+            reason="not_selected",
+            sentence=decision.sentence,
+            decision=decision,
+            seconds=watch.seconds,
+        )
     with TemporaryDirectory(prefix="dicomnode-") as scratch:
         workspace = Workspace(Path(scratch))
         try:
             on_stage("assemble")
-            analysis.assemble(workspace, series.paths, watch)
-        except SeriesError as error:
-            refusal = error
+            analysis.assemble(workspace, found, setup, watch)
+        except SeriesFault as fault:
+            refusal = fault.error
             on_stage("results")
-            contents = analysis.write_refusal(series.paths, setup, error=error, **identity)
+            paths = analysis.choose_evidence(series.paths, found, fault.faulty)
+            contents = analysis.write_refusal(paths, setup, error=refusal, **identity)
         else:
             on_stage("infer")
             analysis.infer(workspace, setup, client, watch)
@@ -106,5 +126,77 @@ def analyze_files(
         summary=None if summary is None else json.loads(summary),
         reason=None if refusal is None else refusal.reason,
         sentence=None if refusal is None else str(refusal),
+        decision=decision,
         seconds=watch.seconds,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What would become of a series, without asking a model.
+
+    Attributes
+    ----------
+    series_instance_uid : str
+    decision : Decision
+    reason, sentence : str or None
+        Why the geometry gate refuses it, by stable name and in words; None where it does not, or
+        was not asked as the series is not selected.
+    shape_kji : tuple of int, or None
+        Slices, rows and columns of the volume.
+    spacing_ijk_mm : tuple of float, or None
+    notes : tuple of str
+        What the results would say of the volume.
+    """
+
+    series_instance_uid: str
+    decision: Decision
+    reason: str | None
+    sentence: str | None
+    shape_kji: tuple[int, int, int] | None
+    spacing_ijk_mm: tuple[float, float, float] | None
+    notes: tuple[str, ...]
+
+
+def explain_files(
+    series: SeriesFiles, setup: PipelineSetup, *, volume_out: Path | None = None
+) -> Explanation:
+    """Say what each selection rule and the geometry gate say of a series.
+
+    Parameters
+    ----------
+    series : SeriesFiles
+    setup : PipelineSetup
+    volume_out : Path or None
+        Where to write the volume, whatever the selection says; None for nowhere.
+
+    Raises
+    ------
+    ResultError
+        If the volume cannot be written.
+    """
+    contents, decision = analysis.choose(series.paths, setup, analysis.Stopwatch(setup.name))
+    facts: dict[str, Any] = {
+        "series_instance_uid": series.series_instance_uid,
+        "decision": decision,
+        "reason": None,
+        "sentence": None,
+        "shape_kji": None,
+        "spacing_ijk_mm": None,
+        "notes": (),
+    }
+    if not decision.is_selected and volume_out is None:
+        return Explanation(**facts)
+    try:
+        volume = assemble_series(contents, setup.gate).volume
+    except SeriesFault as fault:
+        facts |= {"reason": fault.error.reason, "sentence": str(fault.error)}
+        return Explanation(**facts)
+    if volume_out is not None:
+        write_volume(volume, volume_out)
+    facts |= {
+        "shape_kji": volume.geometry.shape_kji,
+        "spacing_ijk_mm": volume.geometry.spacing_ijk_mm,
+        "notes": volume.notes,
+    }
+    return Explanation(**facts)

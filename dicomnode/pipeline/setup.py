@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dicomnode.config import Config, PipelineConfig
+from dicomnode.config import Config, Destination, PipelineConfig
 from dicomnode.errors import ConfigError
+from dicomnode.imaging.policy import GatePolicy
 from dicomnode.inference.manifest import SHIPPED_MODELS, Manifest, find_manifests
+from dicomnode.series.selection import RULE_KEYWORDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,20 +24,34 @@ class PipelineSetup:
     config : PipelineConfig
     segment : Manifest
     classify : tuple of Manifest
+    destinations : tuple of Destination
+        What results are written for.
     version : str
-        Changes whenever a model's manifest does: the same series then is worth another analysis.
+        Changes whenever a model's manifest does, or a rule for series and slices: the same series
+        then is worth another analysis.
     """
 
     name: str
     config: PipelineConfig
     segment: Manifest
     classify: tuple[Manifest, ...]
+    destinations: tuple[Destination, ...]
     version: str
 
     @property
     def manifests(self) -> tuple[Manifest, ...]:
         """All models, in the order they are asked."""
         return (self.segment, *self.classify)
+
+    @property
+    def gate(self) -> GatePolicy:
+        """What may pass the geometry gate."""
+        return GatePolicy(**self.config.geometry.model_dump())
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """Attributes that selection asks for."""
+        return tuple(sorted({*RULE_KEYWORDS, *self.config.selection.keywords}))
 
     @property
     def triton_models(self) -> tuple[str, ...]:
@@ -77,17 +93,27 @@ def build_setups(config: Config) -> dict[str, PipelineSetup]:
                     )
     if faults:
         raise ConfigError(tuple(faults))
-    return {name: _build(name, pipeline, manifests) for name, pipeline in config.pipelines.items()}
+    return {
+        name: _build(name, pipeline, manifests, config.destinations)
+        for name, pipeline in config.pipelines.items()
+    }
 
 
-def _build(name: str, pipeline: PipelineConfig, manifests: Mapping[str, Manifest]) -> PipelineSetup:
+def _build(
+    name: str,
+    pipeline: PipelineConfig,
+    manifests: Mapping[str, Manifest],
+    destinations: Mapping[str, Destination],
+) -> PipelineSetup:
     segment = manifests[pipeline.segment[0]]
     classify = tuple(manifests[each] for each in pipeline.classify)
-    digests = ":".join(each.digest for each in (segment, *classify))
+    rules = (pipeline.selection.model_dump_json(), pipeline.geometry.model_dump_json())
+    digests = ":".join((*(each.digest for each in (segment, *classify)), *rules))
     return PipelineSetup(
         name=name,
         config=pipeline,
         segment=segment,
         classify=classify,
-        version=f"{name}-{hashlib.sha256(digests.encode('ascii')).hexdigest()[:8]}",
+        destinations=tuple(destinations[each] for each in pipeline.destinations),
+        version=f"{name}-{hashlib.sha256(digests.encode()).hexdigest()[:8]}",
     )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dicomnode.database import Database
-from dicomnode.database.job_rows import END_STATES, get_job, list_deliveries, set_delivery, set_job
+from dicomnode.database.job_rows import cancel, get_job, list_deliveries, set_delivery, set_job
 from dicomnode.engine import JobQueue
 from dicomnode.errors import StateError
 from dicomnode.pipeline.workflows import (
+    ANALYZE_QUEUE,
+    DELIVER_QUEUE,
     analysis_workflow_id,
-    enqueue_analysis,
-    enqueue_delivery,
+    delivery_workflow_id,
 )
 
 
 def retry_job(database: Database, jobs: JobQueue, job_id: str) -> str:
-    """Enqueue a failed analysis anew, or the parked deliveries of one that ended well.
+    """Enqueue an analysis anew that failed or was not wanted, or parked deliveries of another.
 
     Returns
     -------
@@ -31,23 +32,21 @@ def retry_job(database: Database, jobs: JobQueue, job_id: str) -> str:
         deliveries = list_deliveries(transaction, job_id)
     if job is None:
         raise StateError(f"no job {job_id}")
-    if job.state in {"failed", "cancelled"}:
+    # The rules of selection may have been changed since: they are asked anew.
+    if job.state in {"failed", "cancelled", "not_selected"}:
         with database.begin() as transaction:
+            attempt = job.attempt + 1
             set_job(
-                transaction,
-                job_id,
-                state="queued",
-                attempt=job.attempt + 1,
-                reason=None,
-                sentence=None,
+                transaction, job_id, state="queued", attempt=attempt, reason=None, sentence=None
             )
-        enqueue_analysis(jobs, job_id, job.attempt + 1)
+            workflow_id = analysis_workflow_id(job_id, attempt)
+            jobs.enqueue_in(transaction, ANALYZE_QUEUE, "analyze", workflow_id, job_id, attempt)
         return f"{job_id}: the analysis was enqueued again"
     parked = [each for each in deliveries if each.state == "parked"]
     if not parked:
         raise StateError(f"{job_id} is {job.state} and has no parked delivery: nothing to retry")
-    for each in parked:
-        with database.begin() as transaction:
+    with database.begin() as transaction:
+        for each in parked:
             set_delivery(
                 transaction,
                 job_id,
@@ -56,7 +55,17 @@ def retry_job(database: Database, jobs: JobQueue, job_id: str) -> str:
                 attempts=each.attempts,
                 words="retried by an operator",
             )
-        enqueue_delivery(jobs, job_id, each.destination, each.attempts + 1)
+            attempt = each.attempts + 1
+            jobs.enqueue_in(
+                transaction,
+                DELIVER_QUEUE,
+                "deliver",
+                delivery_workflow_id(job_id, each.destination, attempt),
+                job_id,
+                each.destination,
+                attempt,
+                partition=each.destination,
+            )
     names = ", ".join(each.destination for each in parked)
     return f"{job_id}: delivery was enqueued again to {names}"
 
@@ -78,14 +87,7 @@ def cancel_job(database: Database, jobs: JobQueue, job_id: str) -> str:
         job = get_job(transaction, job_id)
         if job is None:
             raise StateError(f"no job {job_id}")
-        if job.state in END_STATES:
+        if not cancel(transaction, job_id):
             raise StateError(f"{job_id} is {job.state} already")
-        set_job(
-            transaction,
-            job_id,
-            state="cancelled",
-            reason="operator",
-            sentence="given up by an operator",
-        )
     jobs.cancel(analysis_workflow_id(job_id, job.attempt))
     return f"{job_id}: cancelled"

@@ -6,7 +6,7 @@ deliver:  send -> done | send again later, durably | parked (one workflow an att
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from dicomnode.config import Destination
@@ -15,22 +15,32 @@ from dicomnode.database.job_rows import (
     JobRow,
     add_seconds,
     begin_stage,
+    create_delivery,
     create_job,
+    end_job,
+    find_predecessor,
     get_job,
-    set_delivery,
     set_job,
+    supersede_former,
 )
-from dicomnode.database.series_rows import list_instances
+from dicomnode.database.series_rows import list_instances, set_fault
 from dicomnode.engine import JobQueue, Queue, run_step
-from dicomnode.errors import NodeError, SeriesError, StateError
+from dicomnode.errors import NodeError, StateError
+from dicomnode.imaging.contents import Faulty, SeriesContents
+from dicomnode.imaging.volume import SeriesFault
 from dicomnode.inference.client import TritonClient
 from dicomnode.log import get_logger
 from dicomnode.metrics import JOBS
+from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision, content_digest
 from dicomnode.pipeline import analysis
+from dicomnode.pipeline.choosing import settle
 from dicomnode.pipeline.delivery import Delivery
+from dicomnode.pipeline.objects import SR_FILE
 from dicomnode.pipeline.setup import PipelineSetup
+from dicomnode.results.evidence import Predecessor, read_predecessor
 from dicomnode.spool.instances import InstanceStore
+from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
 from dicomnode.spool.workspace import Workspace
 
@@ -73,6 +83,11 @@ def analysis_workflow_id(job_id: str, attempt: int) -> str:
     return job_id if attempt == 1 else f"{job_id}:try:{attempt}"
 
 
+def delivery_workflow_id(job_id: str, destination: str, attempt: int) -> str:
+    """Return the id of an attempt at a delivery in the engine."""
+    return f"{job_id}:to:{destination}:{attempt}"
+
+
 def enqueue_analysis(
     jobs: JobQueue, job_id: str, attempt: int, *, delay_seconds: float = 0.0
 ) -> None:
@@ -90,7 +105,7 @@ def enqueue_delivery(
     jobs.enqueue(
         DELIVER_QUEUE,
         "deliver",
-        f"{job_id}:to:{destination}:{attempt}",
+        delivery_workflow_id(job_id, destination, attempt),
         job_id,
         destination,
         attempt,
@@ -106,6 +121,8 @@ class Workflows:
     ----------
     database : Database
     store : InstanceStore
+    quarantine : Quarantine
+        For instances that turn out useless.
     outbox : Outbox
     setups : mapping of str to PipelineSetup
         By pipeline name.
@@ -120,6 +137,7 @@ class Workflows:
         *,
         database: Database,
         store: InstanceStore,
+        quarantine: Quarantine,
         outbox: Outbox,
         setups: Mapping[str, PipelineSetup],
         client: TritonClient,
@@ -128,6 +146,7 @@ class Workflows:
     ) -> None:
         self._database = database
         self._store = store
+        self._quarantine = quarantine
         self._outbox = outbox
         self._setups = setups
         self._client = client
@@ -162,7 +181,7 @@ class Workflows:
         if outcome == "wait":
             run_step("wait", lambda: self._wait(job_id, attempt))
         elif outcome in ("done", "refused"):
-            run_step("hand_over", lambda: self._hand_over(job_id, outcome))
+            outcome = run_step("hand_over", lambda: self._hand_over(job_id, outcome))
         return outcome
 
     def _guard(self, job_id: str, stage: str, step: Callable[[JobRow], str]) -> str:
@@ -170,16 +189,18 @@ class Workflows:
         with self._database.begin() as transaction:
             if not begin_stage(transaction, job_id, stage):
                 return "cancelled"
-        job = self._job(job_id)
+        return self._in_words(self._job(job_id), stage, step)
+
+    def _in_words(self, job: JobRow, stage: str, step: Callable[[JobRow], str]) -> str:
         try:
             return step(job)
         except NodeError as error:
             state = "waiting" if error.retryable else "failed"
-            self._end(job, state, reason=type(error).__name__, sentence=str(error))
-            return "wait" if error.retryable else "failed"
+            ended = self._end(job, state, reason=type(error).__name__, sentence=str(error))
+            return "wait" if ended == "waiting" else ended
         except Exception as error:
             self._end(job, "failed", reason=type(error).__name__, sentence="internal error")
-            _log.exception("job_failed", job=job_id, stage=stage)
+            _log.exception("job_failed", job=job.id, stage=stage)
             raise
 
     def _assemble(self, job: JobRow) -> str:
@@ -188,29 +209,90 @@ class Workflows:
         if content_digest(refs) != job.digest:
             # Instances came after this job was made; the revision that holds them has its own.
             self._outbox.clear_work(job.id)
-            self._end(job, "superseded", reason="later_revision", sentence=None)
-            return "superseded"
+            return self._end(job, "superseded", reason="later_revision", sentence=None)
         workspace = self._workspace(job.id)
         if workspace.has("volume"):
             return "go"
         paths = [self._store.path(ref.key) for ref in refs]
         watch = analysis.Stopwatch(job.pipeline)
+        contents, decision = analysis.choose(paths, self._setup(job), watch)
+        final = settle(self._database, job, self._setup(job).config.selection, decision)
+        if final is None:
+            self._end(job, "waiting", reason="study_open", sentence="the study is not quiet yet")
+            return "wait"
+        if not final.is_selected:
+            self._outbox.clear_work(job.id)
+            self._end(job, "not_selected", reason="not_selected", sentence=final.sentence)
+            return "not_selected"
         try:
-            analysis.assemble(workspace, paths, watch)
-        except SeriesError as error:
-            contents = analysis.write_refusal(
-                paths,
-                self._setup(job),
-                series_instance_uid=job.series_instance_uid,
-                revision=job.revision,
-                created=job.created_at,
-                error=error,
-            )
-            self._keep(job, contents, watch)
-            self._end(job, "refused", reason=error.reason, sentence=str(error))
-            return "refused"
+            faulty = analysis.assemble(workspace, contents, self._setup(job), watch)
+        except SeriesFault as fault:
+            return self._refuse(job, refs, contents, fault, watch)
+        self._put_aside(job, refs, faulty)
         self._add_seconds(job.id, watch)
         return "go"
+
+    def _refuse(
+        self,
+        job: JobRow,
+        refs: Sequence[InstanceRef],
+        contents: SeriesContents,
+        fault: SeriesFault,
+        watch: analysis.Stopwatch,
+    ) -> str:
+        """Report why a series makes no volume, from the instances whose headers can be read."""
+        paths = [self._store.path(ref.key) for ref in refs]
+        report = analysis.write_refusal(
+            analysis.choose_evidence(paths, contents, fault.faulty),
+            self._setup(job),
+            series_instance_uid=job.series_instance_uid,
+            revision=job.revision,
+            created=job.created_at,
+            error=fault.error,
+            predecessor=self._predecessor(job),
+        )
+        self._keep(job, report, watch)
+        self._put_aside(job, refs, fault.faulty)
+        self._end(job, "refused", reason=fault.error.reason, sentence=str(fault.error))
+        return "refused"
+
+    def _put_aside(
+        self, job: JobRow, refs: Sequence[InstanceRef], faulty: Sequence[Faulty]
+    ) -> None:
+        """Show useless instances in the quarantine, and let whole ones take their place."""
+        by_path = {self._store.path(ref.key): ref for ref in refs}
+        for each in faulty:
+            ref = by_path[each.path]
+            # A copy: the instance stays what this revision of the series was made of.
+            self._quarantine.keep(
+                each.path.read_bytes() if each.path.is_file() else b"",
+                reason=f"counts as missing: {each.fault}",
+                facts={
+                    "pipeline": job.pipeline,
+                    "series_instance_uid": job.series_instance_uid,
+                    "sop_instance_uid": ref.sop_instance_uid,
+                    "key": ref.key,
+                },
+            )
+            with self._database.begin() as transaction:
+                set_fault(transaction, job.pipeline, ref.key, each.fault)
+
+    def _predecessor(self, job: JobRow) -> Predecessor | None:
+        """Return the report on an earlier revision of the series, if there is one."""
+        with self._database.begin() as transaction:
+            former = find_predecessor(transaction, job)
+        if former is None or SR_FILE not in former.files:
+            return None
+        reason = (
+            "Further instances of the series arrived after that."
+            if former.revision < job.revision
+            else "The pipeline has changed since."
+        )
+        return read_predecessor(
+            self._outbox.path(former.files[SR_FILE]),
+            revision=former.revision,
+            reason=reason,
+        )
 
     def _infer(self, job: JobRow) -> str:
         workspace = self._workspace(job.id)
@@ -229,20 +311,29 @@ class Workflows:
             revision=job.revision,
             created=job.created_at,
             watch=watch,
+            predecessor=self._predecessor(job),
         )
         self._keep(job, contents, watch)
         return "done"
 
-    def _hand_over(self, job_id: str, outcome: str) -> None:
+    def _hand_over(self, job_id: str, outcome: str) -> str:
         """Give the results to delivery and clear up; analysis ends here, whatever a PACS does."""
-        job = self._job(job_id)
-        for name in self._setup(job).config.destinations:
+
+        def hand_over(job: JobRow) -> str:
+            # A refusal that is only recorded leaves nothing to deliver.
+            for name in self._setup(job).config.destinations if job.files else ():
+                with self._database.begin() as transaction:
+                    # A repeat of this step must not undo what the delivery has recorded since.
+                    create_delivery(transaction, job_id, name)
+                enqueue_delivery(self._jobs, job_id, name, 1)
+            self._outbox.clear_work(job_id)
             with self._database.begin() as transaction:
-                set_delivery(transaction, job_id, name, state="pending", attempts=0, words=None)
-            enqueue_delivery(self._jobs, job_id, name, 1)
-        if outcome == "done":
-            self._end(job, "done", reason=None, sentence=None)
-        self._outbox.clear_work(job_id)
+                supersede_former(transaction, job)
+            if outcome == "done":
+                return self._end(job, "done", reason=None, sentence=None)
+            return outcome
+
+        return self._in_words(self._job(job_id), "hand_over", hand_over)
 
     def _wait(self, job_id: str, attempt: int) -> None:
         delay = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 10))
@@ -295,14 +386,11 @@ class Workflows:
         with self._database.begin() as transaction:
             add_seconds(transaction, job_id, watch.seconds)
 
-    def _end(self, job: JobRow, state: str, *, reason: str | None, sentence: str | None) -> None:
+    def _end(self, job: JobRow, state: str, *, reason: str | None, sentence: str | None) -> str:
+        """Record a state and return it, or ``cancelled`` if an operator came first."""
         with self._database.begin() as transaction:
-            set_job(
-                transaction,
-                job.id,
-                state=state,
-                reason=reason,
-                sentence=None if sentence is None else sentence[:500],
-            )
+            if not end_job(transaction, job.id, state, reason=reason, sentence=sentence):
+                return "cancelled"
         JOBS.labels(job.pipeline, state).inc()
         _log.info("job_state", job=job.id, state=state, reason=reason)
+        return state

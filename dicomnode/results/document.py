@@ -5,7 +5,7 @@ What stands in the groups is decided in `sr` and `refusal`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,9 +26,10 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
+from dicomnode.config import ReportConfig
 from dicomnode.errors import ResultError
 from dicomnode.model.findings import ModelIdentity
-from dicomnode.results.evidence import RESEARCH_USE, ResultContext, result_uid
+from dicomnode.results.evidence import RESEARCH_USE, Predecessor, ResultContext, result_uid
 from dicomnode.results.source import complete, content_datetime, series_number, stand_in, value_of
 
 PRIVATE_SCHEME: Final = "99DCMNODE"
@@ -70,13 +71,14 @@ def encode_document(
     evidence: Sequence[Dataset],
     context: ResultContext,
     models: tuple[ModelIdentity, ...],
+    options: ReportConfig | None = None,
 ) -> Dataset:
     """Put groups and statements into a Comprehensive 3D SR (PS3.3 A.35.13).
 
     Parameters
     ----------
     kind : str
-        For the UIDs: ``sr``.
+        For the UIDs: ``sr`` and so on.
     series_description : str
     groups : sequence
         highdicom's measurement groups (TID 1411 and 1501), at least one.
@@ -85,6 +87,8 @@ def encode_document(
         Everything the report rests on, the source series first.
     context : ResultContext
     models : tuple of ModelIdentity
+    options : ReportConfig, optional
+        What the report claims of itself.
 
     Raises
     ------
@@ -93,6 +97,8 @@ def encode_document(
     """
     if not evidence:
         raise ResultError("wanted at least one source instance as evidence, found none")
+    options = options or ReportConfig()
+    kind += _claims(options)
     header = evidence[0]
     when = content_datetime(header, context)
     report = MeasurementReport(
@@ -102,7 +108,9 @@ def encode_document(
         title=codes.cid7021.OncologyMeasurementReport,
     )
     report[0].ContentSequence.append(
-        _qualitative_evaluations([*evaluations, coded_text(RESEARCH_USE)])
+        _qualitative_evaluations(
+            [*evaluations, *_about_predecessor(context.predecessor), coded_text(RESEARCH_USE)]
+        )
     )
     made = Comprehensive3DSR(
         evidence=[
@@ -118,15 +126,45 @@ def encode_document(
         software_versions=context.software_versions,
         device_serial_number=context.device_serial_number,
         series_description=series_description,
-        is_complete=True,
-        is_final=False,
+        is_complete=options.completion == "complete",
+        is_final=not options.preliminary,
         is_verified=False,
         content_date=when.date(),
         content_time=when.time(),
     )
     made.CodingSchemeIdentificationSequence = [_private_scheme()]
+    if context.predecessor is not None:
+        made.PredecessorDocumentsSequence = [_reference(context.predecessor)]
     complete(made, header, context=context, models=models)
     return made
+
+
+def _claims(options: ReportConfig) -> str:
+    """Return what tells a report that claims this from the default's: it needs other UIDs."""
+    partial = "-partial" if options.completion == "partial" else ""
+    return partial if options.preliminary else f"{partial}-final"
+
+
+def _about_predecessor(predecessor: Predecessor | None) -> Iterator[Evaluation]:
+    if predecessor is not None:
+        yield coded_text(
+            f"This report replaces the one on revision {predecessor.revision} of the series. "
+            f"{predecessor.reason}"
+        )
+
+
+def _reference(predecessor: Predecessor) -> Dataset:
+    """Refer to an earlier document (PS3.3 table 10-3b, Hierarchical SOP Instance Reference)."""
+    instance = Dataset()
+    instance.ReferencedSOPClassUID = predecessor.sop_class_uid
+    instance.ReferencedSOPInstanceUID = predecessor.sop_instance_uid
+    series = Dataset()
+    series.SeriesInstanceUID = predecessor.series_instance_uid
+    series.ReferencedSOPSequence = [instance]
+    study = Dataset()
+    study.StudyInstanceUID = predecessor.study_instance_uid
+    study.ReferencedSeriesSequence = [series]
+    return study
 
 
 def _observer(context: ResultContext) -> ObserverContext:

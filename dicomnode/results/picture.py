@@ -1,71 +1,62 @@
-"""Label map over CT as one PNG sheet for people: coronal and axial slices, legend, conclusions.
+"""Label map over CT as pictures for people: one summary page, and key images with the same overlay.
 
-No DICOM objects here, and nothing of a patient: only what the caller passes is drawn.
+Pages are 1024 x 1024 pixels: a 1-megapixel monitor shows them whole, one pixel a pixel.  No DICOM
+objects here, and nothing of a patient: only what the caller passes is drawn.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from dicomnode.model.findings import Segment
+from dicomnode.model.findings import Classification, Segment
 from dicomnode.results.evidence import RESEARCH_USE
+from dicomnode.results.panels import (
+    AMBER,
+    BRIGHT,
+    DIM,
+    RULE,
+    SHEET,
+    WINDOW_CENTER_HU,
+    WINDOW_WIDTH_HU,
+    Color,
+    Panel,
+    font,
+    mark_sides,
+    paint_slice,
+    wrapped,
+    write_outlined,
+)
 
-WINDOW_CENTER_HU: Final = -600.0
-WINDOW_WIDTH_HU: Final = 1500.0
-"""The lung window that radiologists use."""
+PAGE_PIXELS: Final = 1024
 
-_SIZE: Final = (1600, 900)
-_MARGIN: Final = 28
+_MARGIN: Final = 16
 _GAP: Final = 4
-_ROW_GAP: Final = 18
-_CORONAL_BOX: Final = (_MARGIN, _MARGIN, 648, 640)
-_AXIAL_TOP, _AXIAL_LEFT, _AXIAL_SIDE = _MARGIN, 672, 297
+_CORONAL_BOX: Final = (_MARGIN, _MARGIN, 508, 464)
+_AXIAL_TOP, _AXIAL_WIDTH, _AXIAL_HEIGHT = 480, 328, 236
 _AXIAL_COUNT: Final = 6
-_TEXT_TOP: Final = 676
-_FOOTER_TOP: Final = 852
-
-_SHEET: Final = (14, 16, 20)
-_PANEL: Final = (0, 0, 0)
-_BRIGHT: Final = (236, 239, 244)
-_DIM: Final = (142, 150, 163)
-_AMBER: Final = (255, 190, 92)
-_RULE: Final = (44, 49, 58)
-_FILL_OPACITY: Final = 0.32
+_KEY_AXIALS: Final = (1, 3, 4)
+"""Which of the axial slices of the page are key images as well."""
+_TEXT_LEFT, _TEXT_RIGHT, _TEXT_BOTTOM = 530, PAGE_PIXELS - _MARGIN, 464
+_FOOTER_TOP: Final = 976
+_KEY_BOX: Final = (_MARGIN, 56, PAGE_PIXELS - _MARGIN, 928)
 
 _BODY_HU: Final = -300
 _MOST_SEGMENTS: Final = 12
-
-_Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-
-@dataclass(frozen=True, slots=True)
-class _Panel:
-    """Where a slice was drawn on the sheet."""
-
-    left: int
-    top: int
-    width: int
-    height: int
+_MOST_BARS: Final = 8
+_BAR: Final = (92, 148, 214)
 
 
-def draw_overlay(
-    voxels_hu: NDArray[np.int16],
-    labels: NDArray[np.uint8],
-    *,
-    spacing_kji_mm: tuple[float, float, float],
-    segments: tuple[Segment, ...],
-    lines: tuple[str, ...],
-) -> bytes:
-    """Draw the sheet: one coronal and six axial slices in the lung window, colored by segment.
+class Pictures:
+    """What is drawn of one analysis.
 
-    Radiological convention: the patient's left is on the right side of the picture.
+    Radiological convention throughout: the patient's left is on the right side of the picture.
 
     Parameters
     ----------
@@ -77,58 +68,219 @@ def draw_overlay(
     spacing_kji_mm : tuple of float
         Distance between slices, rows and columns, mm.
     segments : tuple of Segment
-        For colors and legend.
+        For colors, legend and volumes.
+    classifications : tuple of Classification
+        For the answers, and for bars of scores and of measurements in percent.
     lines : tuple of str
         What else to say, the most important first.
-
-    Returns
-    -------
-    bytes
-        A PNG file, 1600 x 900 pixels; the same input gives the same bytes.
 
     Raises
     ------
     ValueError
         If the arrays do not fit each other, or hold no voxel.
     """
-    if voxels_hu.shape != labels.shape or voxels_hu.ndim != 3 or voxels_hu.size == 0:
-        raise ValueError(
-            f"wanted two volumes of one shape, found {voxels_hu.shape} and {labels.shape}"
-        )
-    sheet = Image.new("RGB", _SIZE, _SHEET)
-    draw = ImageDraw.Draw(sheet)
-    colors = {segment.number: segment.color_rgb for segment in segments}
-    rows, columns = _body(voxels_hu)
-    spacing_k, spacing_j, spacing_i = spacing_kji_mm
 
-    # Head on top: slices run upward.
-    row = _coronal_row(labels, rows)
-    coronal = _paint(
-        sheet,
-        (voxels_hu[::-1, row, columns], labels[::-1, row, columns]),
-        (spacing_k, spacing_i),
-        _CORONAL_BOX,
-        colors,
-    )
-    chosen = _axial_slices(labels)
-    for place, k in enumerate(chosen):
-        left = _AXIAL_LEFT + (place % 3) * (_AXIAL_SIDE + _GAP)
-        top = _AXIAL_TOP + (place // 3) * (_AXIAL_SIDE + _ROW_GAP)
-        panel = _paint(
-            sheet,
-            (voxels_hu[k, rows, columns], labels[k, rows, columns]),
-            (spacing_j, spacing_i),
-            (left, top, left + _AXIAL_SIDE, top + _AXIAL_SIDE),
-            colors,
-        )
-        _mark_sides(draw, panel)
-        draw.text((left + 8, top + 4), str(place + 1), _BRIGHT, font=_font(20))
-    _mark_heights(draw, coronal, [1 - (k + 0.5) / len(voxels_hu) for k in chosen])
-    _mark_sides(draw, coronal, part=0.95)
-    _write(draw, segments, lines)
+    def __init__(
+        self,
+        voxels_hu: NDArray[np.int16],
+        labels: NDArray[np.uint8],
+        *,
+        spacing_kji_mm: tuple[float, float, float],
+        segments: tuple[Segment, ...],
+        classifications: tuple[Classification, ...] = (),
+        lines: tuple[str, ...] = (),
+    ) -> None:
+        if voxels_hu.shape != labels.shape or voxels_hu.ndim != 3 or voxels_hu.size == 0:
+            raise ValueError(
+                f"wanted two volumes of one shape, found {voxels_hu.shape} and {labels.shape}"
+            )
+        self._voxels_hu = voxels_hu
+        self._labels = labels
+        self._spacing_kji_mm = spacing_kji_mm
+        self._segments = segments
+        self._classifications = classifications
+        self._lines = lines
+        self._colors = {segment.number: segment.color_rgb for segment in segments}
+        self._rows, self._columns = _body(voxels_hu)
+        self._coronal_row = _coronal_row(labels, self._rows)
+        self._axials = _axial_slices(labels)
+
+    def summary_page(self) -> NDArray[np.uint8]:
+        """Draw a coronal and six axial slices, volumes, bars and conclusions.
+
+        Returns
+        -------
+        numpy.ndarray, shape (1024, 1024, 3), dtype uint8
+            RGB.
+        """
+        sheet, draw = _blank()
+        coronal = self._paint_coronal(sheet, _CORONAL_BOX)
+        for place, k in enumerate(self._axials):
+            left = _MARGIN + (place % 3) * (_AXIAL_WIDTH + _GAP)
+            top = _AXIAL_TOP + (place // 3) * (_AXIAL_HEIGHT + _GAP)
+            box = (left, top, left + _AXIAL_WIDTH, top + _AXIAL_HEIGHT)
+            mark_sides(draw, self._paint_axial(sheet, k, box))
+            write_outlined(draw, (left + 8, top + 16), str(place + 1), 20, anchor="lm")
+        _mark_heights(draw, coronal, [1 - (k + 0.5) / len(self._voxels_hu) for k in self._axials])
+        mark_sides(draw, coronal, part=0.95)
+        _Column(draw).write(self._segments, self._classifications, self._lines)
+        _write_footer(draw)
+        return np.asarray(sheet)
+
+    def key_images(self) -> Iterator[NDArray[np.uint8]]:
+        """Draw the coronal slice and some axial ones, each as large as a page allows.
+
+        Yields
+        ------
+        numpy.ndarray, shape (1024, 1024, 3), dtype uint8
+            RGB.
+        """
+        yield self._key_image("Coronal", None)
+        for place in _KEY_AXIALS:
+            if place < len(self._axials):
+                yield self._key_image(f"Axial {place + 1}", self._axials[place])
+
+    def _key_image(self, title: str, k: int | None) -> NDArray[np.uint8]:
+        sheet, draw = _blank()
+        if k is None:
+            panel = self._paint_coronal(sheet, _KEY_BOX)
+        else:
+            panel = self._paint_axial(sheet, k, _KEY_BOX)
+        mark_sides(draw, panel, size=30)
+        draw.text((_MARGIN, 28), title, BRIGHT, font=font(26), anchor="lm")
+        x = 220
+        for segment in [each for each in self._segments if each.volume_ml > 0][:_MOST_SEGMENTS]:
+            width = 18 + 8 + round(font(18).getlength(segment.label))
+            if x + width > PAGE_PIXELS - _MARGIN:
+                break
+            draw.rounded_rectangle((x, 19, x + 18, 37), radius=4, fill=segment.color_rgb)
+            draw.text((x + 26, 28), segment.label, BRIGHT, font=font(18), anchor="lm")
+            x += width + 24
+        _write_footer(draw)
+        return np.asarray(sheet)
+
+    def _paint_coronal(self, sheet: Image.Image, box: tuple[int, int, int, int]) -> Panel:
+        # Head on top: slices run upward.
+        cut = (slice(None, None, -1), self._coronal_row, self._columns)
+        spacing_k, _, spacing_i = self._spacing_kji_mm
+        planes = (self._voxels_hu[cut], self._labels[cut])
+        return paint_slice(sheet, planes, (spacing_k, spacing_i), box, self._colors)
+
+    def _paint_axial(self, sheet: Image.Image, k: int, box: tuple[int, int, int, int]) -> Panel:
+        cut = (k, self._rows, self._columns)
+        planes = (self._voxels_hu[cut], self._labels[cut])
+        return paint_slice(sheet, planes, self._spacing_kji_mm[1:], box, self._colors)
+
+
+def encode_png(page: NDArray[np.uint8]) -> bytes:
+    """Return a page as a PNG file; the same page gives the same bytes.
+
+    Parameters
+    ----------
+    page : numpy.ndarray, shape (rows, columns, 3), dtype uint8
+        RGB.
+    """
     out = io.BytesIO()
-    sheet.save(out, "PNG")
+    Image.fromarray(page).save(out, "PNG")
     return out.getvalue()
+
+
+class _Column:
+    """The text column of the summary page: written downward until it is full."""
+
+    def __init__(self, draw: ImageDraw.ImageDraw) -> None:
+        self._draw = draw
+        self._y = _MARGIN
+
+    def write(
+        self,
+        segments: Sequence[Segment],
+        classifications: Sequence[Classification],
+        lines: Sequence[str],
+    ) -> None:
+        for classification in classifications:
+            text = f"{classification.question.meaning}: {classification.answer.meaning}"
+            self._write(text, 25, BRIGHT, most=3)
+        self._y += 6
+        self._legend(segments)
+        self._y += 6
+        for name, value, part in _bars(classifications)[:_MOST_BARS]:
+            self._bar(name, value, part)
+        self._y += 6
+        for line in lines:
+            if not self._write(line, 18, DIM):
+                break
+
+    def _has_room(self, height: int) -> bool:
+        return self._y + height <= _TEXT_BOTTOM
+
+    def _write(self, text: str, size: int, color: Color, *, most: int = 20) -> bool:
+        """Write a paragraph; say whether all of it had room."""
+        letters, step = font(size), round(size * 1.3)
+        for number, part in enumerate(wrapped(text, letters, _TEXT_RIGHT - _TEXT_LEFT)):
+            if number == most or not self._has_room(2 * step):
+                self._draw.text((_TEXT_LEFT, self._y), "...", color, font=letters)
+                self._y += step
+                return False
+            self._draw.text((_TEXT_LEFT, self._y), part, color, font=letters)
+            self._y += step
+        self._y += 4
+        return True
+
+    def _legend(self, segments: Sequence[Segment]) -> None:
+        found = [segment for segment in segments if segment.volume_ml > 0]
+        if not found:
+            self._write("No segment was found.", 22, BRIGHT)
+            return
+        shown = found[:_MOST_SEGMENTS]
+        size = 22 if len(shown) <= 5 else 16
+        step = round(size * 1.4)
+        for segment in shown:
+            box = (_TEXT_LEFT, self._y + 3, _TEXT_LEFT + size, self._y + 3 + size)
+            self._draw.rounded_rectangle(box, radius=4, fill=segment.color_rgb)
+            left = _TEXT_LEFT + size + 12
+            volume = (
+                f"{segment.volume_ml:,.0f} mL"
+                if segment.volume_ml >= 10
+                else f"{segment.volume_ml:.2f} mL"
+            )
+            room = _TEXT_RIGHT - left - round(font(size).getlength(volume)) - 16
+            name = _shortened(segment.label, size, room)
+            self._draw.text((left, self._y), name, BRIGHT, font=font(size))
+            self._draw.text((_TEXT_RIGHT, self._y), volume, BRIGHT, font=font(size), anchor="ra")
+            self._y += step
+        if len(found) > len(shown):
+            self._write(f"and {len(found) - len(shown)} more", 16, DIM)
+
+    def _bar(self, name: str, value: str, part: float) -> None:
+        """Draw a name, a value and a bar that is filled to `part` of its length."""
+        if not self._has_room(36):
+            return
+        room = _TEXT_RIGHT - _TEXT_LEFT - round(font(17).getlength(value)) - 16
+        self._draw.text((_TEXT_LEFT, self._y), _shortened(name, 17, room), BRIGHT, font=font(17))
+        self._draw.text((_TEXT_RIGHT, self._y), value, BRIGHT, font=font(17), anchor="ra")
+        top = self._y + 23
+        self._draw.rectangle((_TEXT_LEFT, top, _TEXT_RIGHT, top + 8), fill=RULE)
+        end = _TEXT_LEFT + round(part * (_TEXT_RIGHT - _TEXT_LEFT))
+        if end > _TEXT_LEFT:
+            self._draw.rectangle((_TEXT_LEFT, top, end, top + 8), fill=_BAR)
+        self._y += 38
+
+
+def _bars(classifications: Sequence[Classification]) -> list[tuple[str, str, float]]:
+    """Return name, value and filled part of a bar for each score and share."""
+    bars: list[tuple[str, str, float]] = []
+    for each in classifications:
+        percent = 100.0 if each.score_kind == "probability" else 1.0
+        shares = [(name, score * percent) for name, score in each.scores]
+        shares += [(m.name.meaning, m.value) for m in each.measurements if m.unit.value == "%"]
+        for name, value in shares:
+            text = f"{value:.1f} %"
+            # A score that is given again as a measurement, under a longer name, is one bar.
+            is_repeat = any(text == old and name.startswith(known) for known, old, _ in bars)
+            if math.isfinite(value) and not is_repeat:
+                bars.append((name, text, min(1.0, max(0.0, value / 100))))
+    return bars
 
 
 def _body(voxels_hu: NDArray[np.int16]) -> tuple[slice, slice]:
@@ -161,156 +313,39 @@ def _axial_slices(labels: NDArray[np.uint8]) -> list[int]:
     return [int(k) for k in chosen[::-1]]
 
 
-def _paint(
-    sheet: Image.Image,
-    planes: tuple[NDArray[np.int16], NDArray[np.uint8]],
-    spacing_mm: tuple[float, float],
-    box: tuple[int, int, int, int],
-    colors: dict[int, tuple[int, int, int]],
-) -> _Panel:
-    """Draw one slice as large as fits into `box` at its true proportions, on black."""
-    left, top, right, bottom = box
-    ImageDraw.Draw(sheet).rectangle(box, fill=_PANEL)
-    plane, labels = planes
-    height_mm, width_mm = (n * mm for n, mm in zip(plane.shape, spacing_mm, strict=True))
-    scale = min((right - left) / width_mm, (bottom - top) / height_mm)
-    size = (max(1, round(width_mm * scale)), max(1, round(height_mm * scale)))
-
-    low = WINDOW_CENTER_HU - WINDOW_WIDTH_HU / 2
-    gray = np.clip((plane.astype(np.float32) - low) * (255 / WINDOW_WIDTH_HU), 0, 255)
-    ct = Image.fromarray(gray.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    shown = np.repeat(np.asarray(ct, dtype=np.float32)[:, :, None], 3, axis=2)
-    for number, color in colors.items():
-        mask = _enlarged(labels == number, size)
-        tint = np.asarray(color, dtype=np.float32)
-        shown[mask] += (tint - shown[mask]) * _FILL_OPACITY
-        shown[_outline(mask)] = tint
-    x = left + (right - left - size[0]) // 2
-    y = top + (bottom - top - size[1]) // 2
-    sheet.paste(Image.fromarray(np.round(shown).astype(np.uint8)), (x, y))
-    return _Panel(x, y, *size)
-
-
-def _enlarged(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Resize a mask with smooth edges."""
-    image = Image.fromarray(mask.astype(np.uint8) * 255)
-    resized: NDArray[np.uint8] = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
-    inside: NDArray[np.bool_] = resized > 127
-    return inside
-
-
-def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of the mask with a neighbor outside it."""
-    padded = np.pad(mask, 1, mode="edge")
-    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    edge: NDArray[np.bool_] = mask & ~inside
-    return edge
-
-
-def _mark_sides(draw: ImageDraw.ImageDraw, panel: _Panel, *, part: float = 0.5) -> None:
-    """Write R and L at the edges, at `part` of the height."""
-    y = panel.top + round(part * panel.height)
-    _outlined(draw, (panel.left + 8, y), "R", 18, anchor="lm")
-    _outlined(draw, (panel.left + panel.width - 8, y), "L", 18, anchor="rm")
-
-
-def _mark_heights(draw: ImageDraw.ImageDraw, coronal: _Panel, parts: Sequence[float]) -> None:
+def _mark_heights(draw: ImageDraw.ImageDraw, coronal: Panel, parts: Sequence[float]) -> None:
     """Show on the coronal slice where the axial ones lie: ticks at both edges, numbered."""
     right = coronal.left + coronal.width - 1
     free_from = 0.0
     for number, part in enumerate(parts, start=1):
         y = coronal.top + part * coronal.height
-        draw.line((coronal.left, y, coronal.left + 16, y), _AMBER)
-        draw.line((right - 16, y, right, y), _AMBER)
+        draw.line((coronal.left, y, coronal.left + 16, y), AMBER)
+        draw.line((right - 16, y, right, y), AMBER)
         # In a thin volume the numbers would lie on each other.
         if y >= free_from:
-            _outlined(draw, (coronal.left + 21, y), str(number), 15, anchor="lm")
+            write_outlined(draw, (coronal.left + 21, y), str(number), 15, anchor="lm")
             free_from = y + 16
 
 
-def _outlined(
-    draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int, *, anchor: str
-) -> None:
-    """Write so that it can be read on bone and on air."""
-    draw.text(
-        place,
-        text,
-        _BRIGHT,
-        font=_font(size),
-        anchor=anchor,
-        stroke_width=2,
-        stroke_fill=_PANEL,
-    )
+def _blank() -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    sheet = Image.new("RGB", (PAGE_PIXELS, PAGE_PIXELS), SHEET)
+    return sheet, ImageDraw.Draw(sheet)
 
 
-def _write(draw: ImageDraw.ImageDraw, segments: Sequence[Segment], lines: Sequence[str]) -> None:
-    """Write legend, conclusions and the research-use line under the pictures."""
-    width, height = _SIZE
-    draw.line((_MARGIN, _TEXT_TOP - 16, width - _MARGIN, _TEXT_TOP - 16), _RULE)
-    _write_legend(draw, segments)
-
-    left, y = _AXIAL_LEFT, _TEXT_TOP
-    for index, line in enumerate(lines):
-        font = _font(24 if index == 0 else 19)
-        step = 34 if index == 0 else 27
-        for part in _wrapped(line, font, width - _MARGIN - left):
-            if y + step > _FOOTER_TOP - 12:
-                draw.text((left, y), "...", _DIM, font=font)
-                break
-            draw.text((left, y), part, _BRIGHT if index == 0 else _DIM, font=font)
-            y += step
-        else:
-            y += 4
-            continue
-        break
-
-    draw.line((_MARGIN, _FOOTER_TOP - 10, width - _MARGIN, _FOOTER_TOP - 10), _RULE)
-    middle = (_FOOTER_TOP - 10 + height) // 2
-    draw.text((_MARGIN, middle), RESEARCH_USE, _AMBER, font=_font(22), anchor="lm")
+def _write_footer(draw: ImageDraw.ImageDraw) -> None:
+    """Write the research-use line and the window at the bottom."""
+    draw.line((_MARGIN, _FOOTER_TOP, PAGE_PIXELS - _MARGIN, _FOOTER_TOP), RULE)
+    middle = (_FOOTER_TOP + PAGE_PIXELS) // 2
+    draw.text((_MARGIN, middle), RESEARCH_USE, AMBER, font=font(24), anchor="lm")
     window = f"Lung window {WINDOW_CENTER_HU:.0f} / {WINDOW_WIDTH_HU:.0f} HU"
-    draw.text((width - _MARGIN, middle), window, _DIM, font=_font(17), anchor="rm")
+    draw.text((PAGE_PIXELS - _MARGIN, middle), window, DIM, font=font(17), anchor="rm")
 
 
-def _write_legend(draw: ImageDraw.ImageDraw, segments: Sequence[Segment]) -> None:
-    found = [segment for segment in segments if segment.volume_ml > 0]
-    right = _CORONAL_BOX[2]
-    if not found:
-        draw.text((_MARGIN, _TEXT_TOP), "No segment was found.", _BRIGHT, font=_font(24))
-        return
-    shown = found[:_MOST_SEGMENTS]
-    step = min(40, (_FOOTER_TOP - 20 - _TEXT_TOP) // (len(shown) + (len(found) > len(shown))))
-    size = max(13, round(step * 0.6))
-    font = _font(size)
-    y = _TEXT_TOP
-    for segment in shown:
-        box = (_MARGIN, y + 3, _MARGIN + size, y + 3 + size)
-        draw.rounded_rectangle(box, radius=4, fill=segment.color_rgb)
-        draw.text((_MARGIN + size + 14, y), segment.label, _BRIGHT, font=font)
-        volume = (
-            f"{segment.volume_ml:,.0f} mL"
-            if segment.volume_ml >= 10
-            else (f"{segment.volume_ml:.2f} mL")
-        )
-        draw.text((right, y), volume, _BRIGHT, font=font, anchor="ra")
-        y += step
-    if len(found) > len(shown):
-        draw.text((_MARGIN, y), f"and {len(found) - len(shown)} more", _DIM, font=font)
-
-
-def _wrapped(text: str, font: _Font, width: int) -> list[str]:
-    """Break a line between words so that each part is at most `width` pixels wide."""
-    parts: list[str] = []
-    current = ""
-    for word in text.split():
-        longer = f"{current} {word}".strip()
-        if current and font.getlength(longer) > width:
-            parts.append(current)
-            current = word
-        else:
-            current = longer
-    return [*parts, current] if current else parts
-
-
-def _font(size: int) -> _Font:
-    """Pillow's own scalable font: nothing to install."""
-    return ImageFont.load_default(size=size)
+def _shortened(text: str, size: int, width: int) -> str:
+    """Cut a text so that it is at most `width` pixels wide."""
+    letters = font(size)
+    if letters.getlength(text) <= width:
+        return text
+    while text and letters.getlength(f"{text}...") > width:
+        text = text[:-1]
+    return f"{text.rstrip()}..."

@@ -159,7 +159,8 @@ def _numbers(item: Dataset, keyword: str, count: int) -> tuple[float, ...] | Non
 def _check_agreement(planes: Sequence[SourcePlane], geometry: VolumeGeometry) -> None:
     affine = geometry.affine_ijk_to_lps
     for index, plane in enumerate(planes):
-        wanted = geometry.to_lps(np.array([0.0, 0.0, index]))
+        place = index if geometry.slice_places is None else geometry.slice_places[index]
+        wanted = geometry.to_lps(np.array([0.0, 0.0, place]))
         # Half a slice: slices may be a little uneven, but never be mistaken for their neighbors.
         allowed = distance_between_slices_mm(geometry) / 2
         off = float(np.linalg.norm(wanted - np.asarray(plane.position_lps)))

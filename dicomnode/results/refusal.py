@@ -12,6 +12,7 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from dicomnode.config import ReportConfig
 from dicomnode.errors import ResultError
 from dicomnode.results.document import Evaluation, add_text, encode_document, private_code
 from dicomnode.results.evidence import ResultContext, result_uid
@@ -19,7 +20,12 @@ from dicomnode.results.source import IDENTIFYING, value_of
 
 
 def encode_refusal(
-    *, reason: str, sentence: str, evidence: Sequence[Dataset], context: ResultContext
+    *,
+    reason: str,
+    sentence: str,
+    evidence: Sequence[Dataset],
+    context: ResultContext,
+    options: ReportConfig | None = None,
 ) -> Dataset:
     """Build the SR "not analyzed" (TID 1500).
 
@@ -33,6 +39,8 @@ def encode_refusal(
         Headers of what was received, whatever it is; instances that cannot be referred to for
         want of a UID are left out.
     context : ResultContext
+    options : ReportConfig, optional
+        What the report claims of itself.
 
     Returns
     -------
@@ -74,4 +82,5 @@ def encode_refusal(
         evidence=usable,
         context=context,
         models=(),
+        options=options,
     )

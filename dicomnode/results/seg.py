@@ -1,14 +1,16 @@
-"""Findings -> DICOM Segmentation (SEG, PS3.3 A.51): BINARY, at the source matrix.
+"""Findings -> DICOM Segmentation (SEG, PS3.3 A.51) or Label Map Segmentation, at the source matrix.
 
-Slice order: label maps run along row x column cosines, highdicom's own convention counts the
-other way.  Each plane is therefore paired with its own source image, and takes its position from
-it; highdicom may then write the frames in whatever order it likes.
+highdicom makes everything that is said once, from a single small stand-in for the source; what is
+said for each frame, and the pixels, are written here: for a series of 300 slices that is ten times
+as quick.  Every frame takes its place and its reference from the source image of its own slice, so
+that no convention on the order of slices can come between them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 import highdicom
 import numpy as np
@@ -20,14 +22,28 @@ from highdicom.seg import (
     SegmentDescription,
 )
 from highdicom.sr import CodedConcept
-from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import UID
 from pydicom.valuerep import format_number_as_ds
 
-from dicomnode.errors import ResultError
+from dicomnode.config import SegConfig
 from dicomnode.model.findings import Findings, Segment
-from dicomnode.model.volume import SourceFrame
+from dicomnode.model.volume import SourceFrame, VolumeGeometry
+from dicomnode.results import elements
 from dicomnode.results.evidence import ResultContext, result_uid
+from dicomnode.results.frames import (
+    Frame,
+    count_voxels,
+    encapsulate_frames,
+    join_frames,
+    label_frames,
+    number_segments,
+    pack_bits,
+    plan_frames,
+)
 from dicomnode.results.planes import (
     SourcePlane,
     distance_between_slices_mm,
@@ -35,8 +51,14 @@ from dicomnode.results.planes import (
     locate_planes,
 )
 from dicomnode.results.source import complete, content_datetime, series_number, stand_in, value_of
-from dicomnode.standard.sop_classes import CT_IMAGE
+from dicomnode.standard.sop_classes import CT_IMAGE, SEG_TRANSFER_SYNTAXES
 from dicomnode.standard.uids import derive_uid
+
+# PS3.16 CID 7203; pydicom's keyword of this name is the modality's code.
+_DERIVATION: Final = Code("113076", "DCM", "Segmentation")
+
+_SIDE: Final = 8
+"""Rows and columns of the stand-in: nothing of it stays."""
 
 
 def encode_segmentation(
@@ -45,13 +67,12 @@ def encode_segmentation(
     volume_sources: tuple[SourceFrame, ...],
     evidence: Sequence[Dataset],
     context: ResultContext,
-    omit_empty_frames: bool = True,
+    options: SegConfig | None = None,
 ) -> Dataset | None:
     """Build the SEG of one series revision.
 
-    Segments without a voxel are left out and the others are numbered from 1 without gaps, as
-    BINARY wants it (PS3.3 C.8.20.2): `segment_numbers` states the mapping, and each segment keeps
-    its Tracking UID.
+    Segments are numbered from 1 without gaps (PS3.3 C.8.20.2): `segment_numbers` states the
+    mapping, and each segment keeps its Tracking UID.
 
     Parameters
     ----------
@@ -61,13 +82,14 @@ def encode_segmentation(
     evidence : sequence of Dataset
         Headers of all source instances, in any order.
     context : ResultContext
-    omit_empty_frames : bool
-        Whether slices without a voxel of a segment get no frame for it.
+    options : SegConfig, optional
+        What a destination wants: type, compression, empty frames and segments.  Objects of other
+        options have other UIDs, compression apart, which changes nothing of what is said.
 
     Returns
     -------
     Dataset or None
-        Ready to be written, Explicit VR Little Endian; None when no segment holds a voxel.
+        Ready to be written; None when no segment holds a voxel.
 
     Raises
     ------
@@ -75,26 +97,88 @@ def encode_segmentation(
         If label map, sources and evidence do not belong together, or a source lacks what a SEG
         cannot be without.
     """
-    numbers = segment_numbers(findings)
+    options = options or SegConfig()
+    labels = findings.label_map.labels
+    counts = count_voxels(labels)
+    numbers = number_segments(findings, counts, keep=options.empty_segments == "keep")
     if not numbers:
         return None
-    segments = [segment for segment in findings.segments if segment.number in numbers]
     planes = locate_planes(volume_sources, evidence, findings.label_map.geometry)
+    frames = plan_frames(counts, numbers, options)
+    made = _template(findings, numbers, planes, context, options)
+    made.Rows, made.Columns = labels.shape[1:]
+    made.NumberOfFrames = len(frames)
+    made.file_meta.TransferSyntaxUID = UID(SEG_TRANSFER_SYNTAXES[options.compression])
+    made.pop("DimensionOrganizationType", None)
+    if options.type == "labelmap" and _is_evenly_stacked(frames, findings.label_map.geometry):
+        made.DimensionOrganizationType = "3D"
+    _set_pixels(made, findings, frames, numbers, options)
+    complete(made, planes[0].header, context=context, models=findings.models)
+    # Last, as they are bytes already: nothing may decode them on the way.
+    source_series = str(made.ReferencedSeriesSequence[0].SeriesInstanceUID)
+    for element in (
+        *_references(planes, source_series),
+        elements.raw_sequence(
+            "PerFrameFunctionalGroupsSequence", _functional_groups(frames, planes)
+        ),
+    ):
+        made[element.tag] = element
+    return made
+
+
+def segment_numbers(findings: Findings, options: SegConfig | None = None) -> dict[int, int]:
+    """Map each label of the findings that is in the SEG to its Segment Number there.
+
+    Raises
+    ------
+    ResultError
+        If the label map holds a value that no segment describes.
+    """
+    keep = options is not None and options.empty_segments == "keep"
+    return number_segments(findings, count_voxels(findings.label_map.labels), keep=keep)
+
+
+def variant_name(options: SegConfig) -> str:
+    """Return what tells the SEG of these options from the default's, empty for the default.
+
+    Part of its UIDs: an object that says something else must not bear the same.
+    """
+    parts = (
+        ("labelmap", options.type == "labelmap"),
+        ("all-frames", not options.omit_empty_frames),
+        ("all-segments", options.empty_segments == "keep"),
+    )
+    return "-".join(name for name, holds in parts if holds)
+
+
+def tracking_uid(segment: Segment, findings: Findings, context: ResultContext) -> str:
+    """Return the Tracking UID that SEG and SR give a segment (PS3.3 C.8.20.2)."""
+    return result_uid(context, f"tracking-segment-{segment.number}", findings.models)
+
+
+def _template(
+    findings: Findings,
+    numbers: dict[int, int],
+    planes: Sequence[SourcePlane],
+    context: ResultContext,
+    options: SegConfig,
+) -> Segmentation:
+    """Have highdicom make all but frames, pixels and references, from one small frame."""
+    segments = [segment for segment in findings.segments if segment.number in numbers]
+    names = ", ".join(segment.label for segment in segments)
     header = planes[0].header
     when = content_datetime(header, context)
-    names = ", ".join(segment.label for segment in segments)
-    frame_uids = [f"2.25.{index + 1}" for index in range(len(planes))]
-
+    kind = f"seg-{variant_name(options)}".rstrip("-")
     made = Segmentation(
-        source_images=_stand_ins(planes, frame_uids, findings, context),
-        pixel_array=_renumbered(findings.label_map.labels, numbers),
-        segmentation_type=SegmentationTypeValues.BINARY,
+        source_images=[_stand_in(planes, findings.label_map.geometry, context)],
+        pixel_array=np.ones((1, _SIDE, _SIDE), dtype=np.uint8),
+        segmentation_type=SegmentationTypeValues[options.type.upper()],
         segment_descriptions=[
             _describe(segment, numbers[segment.number], findings, context) for segment in segments
         ],
-        series_instance_uid=result_uid(context, "seg-series", findings.models),
+        series_instance_uid=result_uid(context, f"{kind}-series", findings.models),
         series_number=series_number(header, 1),
-        sop_instance_uid=result_uid(context, "seg", findings.models),
+        sop_instance_uid=result_uid(context, kind, findings.models),
         instance_number=1,
         manufacturer=context.manufacturer,
         manufacturer_model_name=context.manufacturer_model_name,
@@ -103,88 +187,76 @@ def encode_segmentation(
         series_description=_shortened(f"AI segmentation (research): {names}"),
         content_label=_content_label(context.pipeline),
         content_description=_shortened(names),
-        omit_empty_frames=omit_empty_frames,
         content_date=when.date(),
         content_time=when.time(),
     )
-    _refer_to_sources(made, planes, frame_uids)
     _fix_dimension_organization(made, result_uid(context, "dimensions", findings.models))
-    complete(made, header, context=context, models=findings.models)
+    if options.type == "labelmap":
+        # Segment 0 is the background.  OHIF 3.13 takes a segment's color from the item whose place
+        # is its number: where the background comes first, every color is that of a neighbor.
+        made.SegmentSequence.append(made.SegmentSequence.pop(0))
     return made
 
 
-def segment_numbers(findings: Findings) -> dict[int, int]:
-    """Map each segment number of the findings that holds a voxel to its Segment Number in the SEG.
-
-    Raises
-    ------
-    ResultError
-        If the label map holds a value that no segment describes.
-    """
-    counts = np.zeros(256, dtype=np.int64)
-    # Slice by slice: bincount widens its input to eight bytes a voxel.
-    for plane in findings.label_map.labels:
-        counts += np.bincount(plane.ravel(), minlength=256)
-    present = [int(number) for number in np.flatnonzero(counts) if number]
-    known = [segment.number for segment in findings.segments]
-    strange = sorted(set(present) - set(known))
-    if strange:
-        raise ResultError(f"the label map holds {strange}, described are {sorted(known)}")
-    found = [number for number in known if number in set(present)]
-    return {number: index for index, number in enumerate(found, start=1)}
-
-
-def tracking_uid(segment: Segment, findings: Findings, context: ResultContext) -> str:
-    """Return the Tracking UID that SEG and SR give a segment (PS3.3 C.8.20.2)."""
-    return result_uid(context, f"tracking-segment-{segment.number}", findings.models)
-
-
-def _stand_ins(
-    planes: Sequence[SourcePlane],
-    frame_uids: Sequence[str],
-    findings: Findings,
-    context: ResultContext,
-) -> list[Dataset]:
-    """Make one single-frame source for each slice, whatever the real source is."""
+def _stand_in(
+    planes: Sequence[SourcePlane], geometry: VolumeGeometry, context: ResultContext
+) -> Dataset:
+    """Make a small single-frame source, whatever the real ones are."""
     first = planes[0]
-    between_slices = distance_between_slices_mm(findings.label_map.geometry)
-    rows, columns = findings.label_map.labels.shape[1:]
-    images = []
-    for plane, frame_uid in zip(planes, frame_uids, strict=True):
-        image = stand_in(plane.header, series_instance_uid=context.series_instance_uid)
-        image.SOPClassUID = CT_IMAGE
-        image.SOPInstanceUID = frame_uid
-        image.FrameOfReferenceUID = value_of(first.header, "FrameOfReferenceUID") or derive_uid(
-            "frame-of-reference", context.series_instance_uid
-        )
-        image.PositionReferenceIndicator = (
-            value_of(first.header, "PositionReferenceIndicator") or ""
-        )
-        image.Rows, image.Columns = int(rows), int(columns)
-        image.ImagePositionPatient = [format_number_as_ds(each) for each in plane.position_lps]
-        # The first image's for all: `locate_planes` has seen that the others are the same.
-        image.ImageOrientationPatient = [format_number_as_ds(each) for each in first.orientation]
-        image.PixelSpacing = [format_number_as_ds(each) for each in first.pixel_spacing_mm]
-        image.SliceThickness = format_number_as_ds(first.slice_thickness_mm or between_slices)
-        image.SpacingBetweenSlices = format_number_as_ds(between_slices)
-        for keyword in (
-            "LossyImageCompression",
-            "LossyImageCompressionRatio",
-            "LossyImageCompressionMethod",
-        ):
-            if value_of(plane.header, keyword):
-                image[keyword] = plane.header[keyword]
-        images.append(image)
-    return images
+    between_slices = distance_between_slices_mm(geometry)
+    image = stand_in(first.header, series_instance_uid=context.series_instance_uid)
+    image.SOPClassUID = CT_IMAGE
+    image.FrameOfReferenceUID = value_of(first.header, "FrameOfReferenceUID") or derive_uid(
+        "frame-of-reference", context.series_instance_uid
+    )
+    image.PositionReferenceIndicator = value_of(first.header, "PositionReferenceIndicator") or ""
+    image.Rows = image.Columns = _SIDE
+    image.ImagePositionPatient = [format_number_as_ds(each) for each in first.position_lps]
+    # The first image's for all: `locate_planes` has seen that the others are the same.
+    image.ImageOrientationPatient = [format_number_as_ds(each) for each in first.orientation]
+    image.PixelSpacing = [format_number_as_ds(each) for each in first.pixel_spacing_mm]
+    image.SliceThickness = format_number_as_ds(first.slice_thickness_mm or between_slices)
+    image.SpacingBetweenSlices = format_number_as_ds(between_slices)
+    for plane in planes:
+        if value_of(plane.header, "LossyImageCompression") == "01":
+            # What was lost once, in whichever image, is lost in what is made of it.
+            for keyword in (
+                "LossyImageCompression",
+                "LossyImageCompressionRatio",
+                "LossyImageCompressionMethod",
+            ):
+                if value_of(plane.header, keyword):
+                    image[keyword] = plane.header[keyword]
+            break
+    return image
 
 
-def _renumbered(labels: NDArray[np.uint8], numbers: dict[int, int]) -> NDArray[np.uint8]:
-    """Return labels with the numbers of the SEG; the array itself where nothing changes."""
-    if all(old == new for old, new in numbers.items()):
-        return labels
-    table = np.zeros(256, dtype=np.uint8)
-    table[list(numbers)] = list(numbers.values())
-    return table[labels]
+def _is_evenly_stacked(frames: Sequence[Frame], geometry: VolumeGeometry) -> bool:
+    """Whether the frames are evenly spaced along their normal: what 3D means (PS3.3 C.7.6.17.2)."""
+    is_contiguous = frames[-1].slice_index - frames[0].slice_index == len(frames) - 1
+    step_mm = float(np.linalg.norm(geometry.affine_ijk_to_lps[:3, 2]))
+    return is_contiguous and step_mm - distance_between_slices_mm(geometry) < 1e-3 * step_mm
+
+
+def _set_pixels(
+    made: Dataset,
+    findings: Findings,
+    frames: list[Frame],
+    numbers: dict[int, int],
+    options: SegConfig,
+) -> None:
+    labels = findings.label_map.labels
+    if options.type == "binary":
+        made.PixelData = pack_bits(labels, frames)
+        return
+    planes = label_frames(labels, frames, numbers)
+    syntax = UID(SEG_TRANSFER_SYNTAXES[options.compression])
+    if not syntax.is_encapsulated:
+        made.PixelData = join_frames(planes)
+        return
+    made.PixelData = encapsulate_frames(planes, syntax)
+    made["PixelData"].VR = "OB"
+    made["PixelData"].is_undefined_length = True
 
 
 def _describe(
@@ -210,40 +282,111 @@ def _describe(
         ),
         tracking_uid=tracking_uid(segment, findings, context),
         tracking_id=segment.label,
+        anatomic_regions=[segment.anatomic_region] if segment.anatomic_region else None,
         display_color=CIELabColor.from_rgb(*segment.color_rgb),
     )
     if segment.laterality is not None:
-        kind = description.SegmentedPropertyTypeCodeSequence[0]
-        kind.SegmentedPropertyTypeModifierCodeSequence = [
-            CodedConcept.from_code(segment.laterality)
-        ]
+        side = [CodedConcept.from_code(segment.laterality)]
+        if segment.anatomic_region is None:
+            kind = description.SegmentedPropertyTypeCodeSequence[0]
+            kind.SegmentedPropertyTypeModifierCodeSequence = side
+        else:
+            # The side is that of the place: the left lung, not a left lesion.
+            description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = side
     return description
 
 
-def _refer_to_sources(
-    made: Dataset, planes: Sequence[SourcePlane], frame_uids: Sequence[str]
-) -> None:
-    """Put the real instances, and frames of multi-frame ones, in place of the stand-ins."""
-    by_uid = dict(zip(frame_uids, planes, strict=True))
-    for group in made.PerFrameFunctionalGroupsSequence:
-        for derivation in group.DerivationImageSequence:
-            for item in derivation.SourceImageSequence:
-                plane = by_uid.get(item.ReferencedSOPInstanceUID)
-                if plane is None:
-                    continue  # frames of several segments share the item: already done
-                source = plane.source
-                item.ReferencedSOPClassUID = source.sop_class_uid
-                item.ReferencedSOPInstanceUID = source.sop_instance_uid
-                if source.frame_number is not None:
-                    item.ReferencedFrameNumber = source.frame_number
-    instances = []
-    for uid, frames in frames_by_instance([plane.source for plane in planes]).items():
-        instance = Dataset()
-        instance.ReferencedSOPClassUID = frames[0].sop_class_uid
-        instance.ReferencedSOPInstanceUID = uid
-        instances.append(instance)
-    made.SourceImageSequence = instances
-    made.ReferencedSeriesSequence[0].ReferencedInstanceSequence = instances
+def _functional_groups(frames: Iterable[Frame], planes: Sequence[SourcePlane]) -> Iterator[bytes]:
+    """Encode an item of the Per-Frame Functional Groups Sequence a frame (PS3.3 C.7.6.16)."""
+    of_slice: dict[int, tuple[bytes, bytes]] = {}
+    for frame in frames:
+        if frame.slice_index not in of_slice:
+            of_slice[frame.slice_index] = _place(planes[frame.slice_index])
+        derivation, position = of_slice[frame.slice_index]
+        indices = (frame.segment_number, frame.position) if frame.label else (frame.position,)
+        yield elements.item(
+            derivation,
+            elements.sequence(
+                "FrameContentSequence",
+                elements.item(elements.numbers("DimensionIndexValues", "UL", *indices)),
+            ),
+            position,
+            elements.sequence(
+                "SegmentIdentificationSequence",
+                elements.item(
+                    elements.numbers("ReferencedSegmentNumber", "US", frame.segment_number)
+                ),
+            )
+            if frame.label
+            else b"",
+        )
+
+
+def _place(plane: SourcePlane) -> tuple[bytes, bytes]:
+    """Encode what holds for every frame of a slice: the source it was made from, and where."""
+    source = plane.source
+    reference = [
+        elements.text("ReferencedSOPClassUID", "UI", source.sop_class_uid),
+        elements.text("ReferencedSOPInstanceUID", "UI", source.sop_instance_uid),
+    ]
+    if source.frame_number is not None:
+        reference.append(elements.text("ReferencedFrameNumber", "IS", str(source.frame_number)))
+    derivation = elements.sequence(
+        "DerivationImageSequence",
+        elements.item(
+            elements.sequence(
+                "SourceImageSequence",
+                elements.item(
+                    *reference,
+                    elements.text("SpatialLocationsPreserved", "CS", "YES"),
+                    _code(
+                        "PurposeOfReferenceCodeSequence",
+                        codes.DCM.SourceImageForImageProcessingOperation,
+                    ),
+                ),
+            ),
+            _code("DerivationCodeSequence", _DERIVATION),
+        ),
+    )
+    where = [format_number_as_ds(each) for each in plane.position_lps]
+    position = elements.sequence(
+        "PlanePositionSequence", elements.item(elements.text("ImagePositionPatient", "DS", *where))
+    )
+    return derivation, position
+
+
+def _references(
+    planes: Sequence[SourcePlane], series_instance_uid: str
+) -> Iterator[RawDataElement]:
+    """Name every source instance once: for the series (PS3.3 C.12.4) and for the image."""
+    instances = [
+        elements.item(
+            elements.text("ReferencedSOPClassUID", "UI", sources[0].sop_class_uid),
+            elements.text("ReferencedSOPInstanceUID", "UI", uid),
+        )
+        for uid, sources in frames_by_instance([plane.source for plane in planes]).items()
+    ]
+    yield elements.raw_sequence(
+        "ReferencedSeriesSequence",
+        [
+            elements.item(
+                elements.sequence("ReferencedInstanceSequence", *instances),
+                elements.text("SeriesInstanceUID", "UI", series_instance_uid),
+            )
+        ],
+    )
+    yield elements.raw_sequence("SourceImageSequence", instances)
+
+
+def _code(keyword: str, code: Code) -> bytes:
+    return elements.sequence(
+        keyword,
+        elements.item(
+            elements.text("CodeValue", "SH", code.value),
+            elements.text("CodingSchemeDesignator", "SH", code.scheme_designator),
+            elements.text("CodeMeaning", "LO", code.meaning),
+        ),
+    )
 
 
 def _fix_dimension_organization(made: Dataset, uid: str) -> None:

@@ -30,6 +30,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
+from dicomnode.config import ReportConfig
 from dicomnode.model.findings import (
     Classification,
     Findings,
@@ -57,6 +58,8 @@ def encode_report(
     evidence: Sequence[Dataset],
     segmentation: Dataset | None,
     context: ResultContext,
+    variant: str = "",
+    options: ReportConfig | None = None,
 ) -> Dataset:
     """Build the SR of one series revision.
 
@@ -69,8 +72,14 @@ def encode_report(
     evidence : sequence of Dataset
         Headers of all source instances; all of them are named as evidence.
     segmentation : Dataset or None
-        What `encode_segmentation` made of the same findings and context.
+        What `encode_segmentation` made of the same findings and context; None also for a
+        destination that is sent none, whose report must not refer to it.
     context : ResultContext
+    variant : str
+        What tells this report from the one on the default SEG, for its UIDs: one that refers to
+        another SEG is another report.
+    options : ReportConfig, optional
+        What the report claims of itself.
 
     Returns
     -------
@@ -90,13 +99,18 @@ def encode_report(
         ),
     ]
     return encode_document(
-        kind="sr",
+        kind=f"sr-{variant}".rstrip("-"),
         series_description="AI report (research use only)",
         groups=groups or [_outcome_group(findings, context)],
-        evaluations=[*_evaluations(findings), *_about_frame_of_reference(evidence, segmentation)],
+        evaluations=[
+            *_evaluations(findings),
+            *_about_frame_of_reference(evidence, segmentation),
+            *(coded_text(sentence) for sentence in _in_words(findings)),
+        ],
         evidence=evidence if segmentation is None else (*evidence, segmentation),
         context=context,
         models=findings.models,
+        options=options,
     )
 
 
@@ -108,9 +122,7 @@ def _segment_group(
     measurements = [_measurement(each) for each in segment.measurements if _is_number(each)]
     tracking = TrackingIdentifier(uid=uid, identifier=segment.label)
     algorithm = _algorithm(segment.model)
-    # An organ is its own site; where a lesion lies, its type does not say.
-    is_anatomy = segment.category == node_codes.ANATOMICAL_STRUCTURE
-    sites = [FindingSite(segment.property_type, laterality=segment.laterality)] * is_anatomy
+    sites = _finding_sites(segment)
     group: RoiGroup | ImageGroup
     if segmentation is None or number is None:
         group = ImageGroup(
@@ -144,6 +156,13 @@ def _segment_group(
     return group
 
 
+def _finding_sites(segment: Segment) -> list[FindingSite]:
+    """Say where it lies: an organ is its own site, of a lesion only its anatomic region tells."""
+    is_anatomy = segment.category == node_codes.ANATOMICAL_STRUCTURE
+    site = segment.anatomic_region or (segment.property_type if is_anatomy else None)
+    return [] if site is None else [FindingSite(site, laterality=segment.laterality)]
+
+
 def _number_in(segmentation: Dataset | None, uid: str) -> int | None:
     """Return the Segment Number that bears Tracking UID `uid`."""
     if segmentation is None:
@@ -162,12 +181,22 @@ def _classification_group(
             Measurement(
                 name=_score_name(name, classification.score_kind),
                 value=score,
-                unit=node_codes.unit("%" if classification.score_kind == "percent" else "1"),
+                unit=_score_unit(classification.score_kind),
             )
         )
         for name, score in classification.scores
         if math.isfinite(score)
     ]
+    if classification.threshold is not None:
+        scores.append(
+            _measurement(
+                Measurement(
+                    name=private_code("score_threshold", "Score from which this class is given"),
+                    value=classification.threshold,
+                    unit=_score_unit(classification.score_kind),
+                )
+            )
+        )
     measured = [_measurement(each) for each in classification.measurements if _is_number(each)]
     group = ImageGroup(
         tracking_identifier=TrackingIdentifier(
@@ -211,6 +240,30 @@ def _evaluations(findings: Findings) -> Iterator[Evaluation]:
         yield from _guard(guard)
     for note in findings.notes:
         yield coded_text(note)
+
+
+def _in_words(findings: Findings) -> Iterator[str]:
+    """Say what was found once more as sentences: some viewers show numbers without their names."""
+    for segment in findings.segments:
+        numbers = [_words(each) for each in segment.measurements if _is_number(each)]
+        if segment.volume_ml > 0 and numbers:
+            yield f"{segment.label}: {'; '.join(numbers)}."
+    for each in findings.classifications:
+        numbers = [_words(measured) for measured in each.measurements if _is_number(measured)]
+        scores = [
+            f"{name}, {each.score_kind} {_readable(score):g}"
+            for name, score in each.scores
+            if math.isfinite(score)
+        ]
+        answer = f"{each.question.meaning}: {each.answer.meaning}"
+        yield f"{'; '.join([answer, *scores, *numbers])}."
+
+
+def _words(measurement: Measurement) -> str:
+    derivation = f" ({measurement.derivation.meaning})" if measurement.derivation else ""
+    symbol = {"[hnsf'U]": "HU", "1": ""}.get(measurement.unit.value, measurement.unit.value)
+    value = f"{_readable(measurement.value):g} {symbol}".strip()
+    return f"{measurement.name.meaning}{derivation} {value}"
 
 
 def _about_frame_of_reference(
@@ -274,6 +327,10 @@ def _is_number(measurement: Measurement) -> bool:
 def _readable(value: float) -> float:
     """Round to five digits: a report that says 2514.2998046875 mL claims too much."""
     return float(f"{value:.5g}")
+
+
+def _score_unit(score_kind: str) -> Code:
+    return node_codes.unit("%" if score_kind == "percent" else "1")
 
 
 def _score_name(class_name: str, score_kind: str) -> Code:

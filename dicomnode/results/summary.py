@@ -67,6 +67,7 @@ def _segment(segment: Segment, number_in_seg: int | None) -> dict[str, object]:
         "category": _code(segment.category),
         "property_type": _code(segment.property_type),
         "laterality": _code(segment.laterality) if segment.laterality else None,
+        "anatomic_region": _code(segment.anatomic_region) if segment.anatomic_region else None,
         "color_rgb": list(segment.color_rgb),
         "model": segment.model.name,
         "volume_ml": _number(segment.volume_ml),
@@ -83,6 +84,7 @@ def _classification(classification: Classification) -> dict[str, object]:
         ],
         "score_kind": classification.score_kind,
         "rule": classification.rule,
+        "threshold": classification.threshold,
         "model": classification.model.name,
         "measurements": _measurements(classification.measurements),
     }

@@ -125,7 +125,7 @@ def send_instances(
     files = [_read(path) for path in paths]
     outcomes: dict[Path, StoreOutcome] = {}
     for batch, contexts in _batches(files):
-        with _associated(contexts, to, calling_ae_title, timeout_seconds, tls) as assoc:
+        with associated(contexts, to, calling_ae_title, timeout_seconds, tls) as assoc:
             for file in batch:
                 outcome = _send(assoc, file, to)
                 outcomes[file.path] = outcome
@@ -154,7 +154,7 @@ def echo(
         As in `send_instances`; also if the answer is no Success.
     """
     context = build_context(VERIFICATION, [IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN])
-    with _associated([context], to, calling_ae_title, timeout_seconds, tls) as assoc:
+    with associated([context], to, calling_ae_title, timeout_seconds, tls) as assoc:
         begin = time.monotonic()
         answer = assoc.send_c_echo()
         seconds = time.monotonic() - begin
@@ -211,7 +211,7 @@ def _contexts(file: _File) -> Iterator[tuple[tuple[str, str], PresentationContex
 
 
 @contextmanager
-def _associated(
+def associated(
     contexts: list[PresentationContext],
     to: AEAddress,
     calling_ae_title: str,

@@ -49,6 +49,9 @@ class Workspace:
             "volume",
             {
                 "affine_ijk_to_lps": volume.geometry.affine_ijk_to_lps.tolist(),
+                "slice_places": None
+                if volume.geometry.slice_places is None
+                else volume.geometry.slice_places.tolist(),
                 "sources": _SOURCES.dump_python(volume.sources, mode="json"),
                 "frame_of_reference_uid": volume.frame_of_reference_uid,
                 "notes": list(volume.notes),
@@ -71,6 +74,9 @@ class Workspace:
             geometry=VolumeGeometry(
                 shape_kji=(voxels.shape[0], voxels.shape[1], voxels.shape[2]),
                 affine_ijk_to_lps=np.array(facts["affine_ijk_to_lps"]),
+                slice_places=None
+                if facts.get("slice_places") is None
+                else np.array(facts["slice_places"]),
             ),
             sources=_SOURCES.validate_python(facts["sources"]),
             frame_of_reference_uid=facts["frame_of_reference_uid"],

@@ -40,7 +40,12 @@ RETIRED_STORAGE: Final = (
 )
 """Storage classes of earlier editions: in archives, and sent with whole studies still."""
 
+STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
+
 SEGMENTATION: Final = "1.2.840.10008.5.1.4.1.1.66.4"
+LABEL_MAP_SEGMENTATION: Final = "1.2.840.10008.5.1.4.1.1.66.7"
+SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
+MULTI_FRAME_TRUE_COLOR_SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7.4"
 COMPREHENSIVE_3D_SR: Final = "1.2.840.10008.5.1.4.1.1.88.34"
 
 IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
@@ -65,3 +70,12 @@ CT_TRANSFER_SYNTAXES: Final = (
     "1.2.840.10008.1.2.4.203",  # HTJ2K
 )
 """What CT is sent in and this node can decode (PS3.5 10, A)."""
+
+SEG_TRANSFER_SYNTAXES: Final = {
+    "none": EXPLICIT_VR_LITTLE_ENDIAN,
+    "deflate": "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
+    "rle": "1.2.840.10008.1.2.5",  # RLE Lossless
+    "jpeg-ls": "1.2.840.10008.1.2.4.80",  # JPEG-LS Lossless
+    "jpeg-2000": "1.2.840.10008.1.2.4.90",  # JPEG 2000 (Lossless Only)
+}
+"""What segmentations can be written in, by the name that destinations ask for it."""

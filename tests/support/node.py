@@ -75,7 +75,7 @@ def _toml(values: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
 
 
 class NodeProcess:
-    """``dicomnode serve --config FILE``.  As a context manager it is started, and drained at the end.
+    """``dicomnode serve --config FILE``; a context manager that starts and, at the end, drains it.
 
     Parameters
     ----------
@@ -248,9 +248,19 @@ class NodeProcess:
 
     def orphans(self) -> list[str]:
         """Return command lines of living processes that work for this node but are not it."""
+        return [line for _, line in self._helpers()]
+
+    def server_pid(self) -> int:
+        """Return the process of its embedded tritonserver."""
+        [found] = [
+            pid for pid, line in self._helpers() if Path(line.split()[0]).name == "tritonserver"
+        ]
+        return found
+
+    def _helpers(self) -> list[tuple[int, str]]:
         run_dir = str(self.data_dir / "triton")
         return [
-            line
+            (pid, line)
             for pid, line in _command_lines()
             if pid != self.pid and (run_dir in line or self.shared_memory_prefix in line)
         ]

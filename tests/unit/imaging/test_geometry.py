@@ -15,6 +15,7 @@ from dicomnode.errors import (
     TooFewSlices,
 )
 from dicomnode.imaging.geometry import order_slices
+from dicomnode.imaging.policy import GatePolicy
 from dicomnode.imaging.slices import Slice, StoredPixels
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -59,8 +60,10 @@ def _stack(depths, step=(0.0, 0.0, 1.0)):
     return [_slice(n, ORIGIN + np.array(step) * depth) for n, depth in enumerate(depths)]
 
 
-def _order(slices, *, same=False):
-    return order_slices(slices, is_same_image=lambda _one, _other: same)
+def _order(slices, *, same=False, **policy):
+    return order_slices(
+        slices, policy=GatePolicy(**policy), is_same_image=lambda _one, _other: same
+    )
 
 
 def _numbers(slices):
@@ -230,3 +233,114 @@ def test_slices_at_one_depth_but_moved_within_the_plane_are_no_repetition():
 
     with pytest.raises(DuplicatePositions):
         _order([*stack, moved], same=True)
+
+
+def test_uneven_slices_within_tolerance_keep_their_own_places():
+    depths = [0, 2.5, 5.3, 7.5, 10]
+
+    found = _order(_stack(depths, step=(0, 0.25, 1)))
+
+    geometry = found.geometry
+    assert "unevenly spaced, up to 0.2" in found.notes[-1]
+    points = np.stack([np.zeros(5), np.zeros(5), geometry.slice_places], axis=-1)
+    np.testing.assert_allclose(
+        geometry.to_lps(points), [each.position_lps for each in found.slices], atol=1e-9
+    )
+
+
+def test_the_tolerance_for_uneven_slices_is_the_policys():
+    with pytest.raises(IrregularSpacing, match=r"within 0\.2\d\d mm of a regular grid"):
+        _order(_stack([0, 2.5, 5.4, 7.5, 10]), irregular_tolerance=0.1)
+
+
+@pytest.mark.parametrize(
+    ("missing", "kept"), [([3], [4, 5, 6, 7]), ([5], [0, 1, 2, 3, 4]), ([2, 6], [3, 4, 5])]
+)
+def test_the_largest_block_is_kept_where_the_policy_says_so(missing, kept):
+    stack = [each for each in _stack(np.arange(8) * 2.5) if each.instance_number not in missing]
+
+    found = _order(stack, gaps="largest_block")
+
+    assert _numbers(found.slices) == kept
+    assert "5.000 mm between" in found.notes[0]
+    assert f"{len(kept)} of {len(stack)} slices" in found.notes[0]
+
+
+def test_a_block_that_is_too_small_is_refused():
+    with pytest.raises(TooFewSlices, match="wanted at least 4 slices, found 3"):
+        _order(_stack([0, 2.5, 7.5, 10, 12.5]), gaps="largest_block", min_slices=4)
+
+
+def _acquisitions(keyword, values, *, counts=None, times=None):
+    """Stacks of different images at the same positions, told apart by one attribute."""
+    found = []
+    for number, value in enumerate(values):
+        depths = np.arange((counts or [4] * len(values))[number]) * 2.5
+        found += [
+            dataclasses.replace(
+                each,
+                sop_instance_uid=f"1.2.{number}.{each.instance_number}",
+                variants=((keyword, value),) if value else (),
+                acquired_at=times[number] if times else "",
+            )
+            for each in _stack(depths)
+        ]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values"),
+    [
+        ("AcquisitionNumber", ["2", "10"]),
+        ("ConvolutionKernel", ["B30f", "B60f"]),
+        ("KVP", ["80", "140"]),
+        ("TemporalPositionIdentifier", ["1", "2"]),
+        ("NominalPercentageOfCardiacPhase", ["40", "75"]),
+        ("ContrastBolusAgent", ["", "Iodine"]),
+        ("DiffusionBValue", ["0", "800"]),
+    ],
+)
+def test_acquisitions_at_the_same_positions_are_told_apart(keyword, values):
+    stack = _acquisitions(keyword, values)
+
+    with pytest.raises(DuplicatePositions, match=f"holds 2 that differ in {keyword}"):
+        _order(stack)
+
+    first = _order(stack, acquisitions="first")
+    assert {each.sop_instance_uid.split(".")[2] for each in first.slices} == {"0"}
+    assert f"differ in {keyword}" in first.notes[0]
+
+
+def test_the_order_of_acquisitions_is_that_of_their_times():
+    stack = _acquisitions("AcquisitionNumber", ["1", "2"], times=["1010", "0900"])
+
+    assert {each.acquired_at for each in _order(stack, acquisitions="first").slices} == {"0900"}
+    assert {each.acquired_at for each in _order(stack, acquisitions="last").slices} == {"1010"}
+
+
+def test_the_acquisition_of_most_slices_is_chosen_where_the_policy_says_so():
+    stack = _acquisitions("ConvolutionKernel", ["A", "B", "C"], counts=[4, 6, 5])
+
+    assert len(_order(stack, acquisitions="most_slices").slices) == 6
+
+
+def test_phases_without_any_mark_are_told_apart_by_time():
+    stack = [
+        dataclasses.replace(
+            each,
+            sop_instance_uid=f"{each.sop_instance_uid}.{phase}",
+            acquired_at=f"{each.instance_number:02}{phase}",
+        )
+        for phase in range(3)
+        for each in _stack([0, 2.5, 5])
+    ]
+
+    found = _order(stack, acquisitions="last")
+
+    assert [each.acquired_at for each in found.slices] == ["002", "012", "022"]
+    assert "order of acquisition" in found.notes[0]
+
+
+def test_what_nothing_tells_apart_is_refused_whatever_the_policy():
+    with pytest.raises(DuplicatePositions):
+        _order(_acquisitions("KVP", ["120", "120"]), acquisitions="first")

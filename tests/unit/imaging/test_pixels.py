@@ -6,8 +6,9 @@ import pytest
 from pydicom.uid import ExplicitVRBigEndian, RLELossless
 
 from dicomnode.errors import PixelsUnreadable
-from dicomnode.imaging.pixels import has_same_pixels, read_hu
+from dicomnode.imaging.pixels import read_hu
 from dicomnode.imaging.slices import read_slice
+from dicomnode.imaging.volume import _has_same_pixels as has_same_pixels
 from tests.support.ct import make_series
 
 AIR = -1024

@@ -22,6 +22,7 @@ from dicomnode.errors import (
     SeriesError,
     UnsupportedImage,
 )
+from dicomnode.imaging.policy import GatePolicy
 from dicomnode.imaging.volume import read_series, read_volume
 from tests.support.ct import (
     BRIGHT_HU,
@@ -144,14 +145,94 @@ def test_no_paths_are_refused():
         read_volume([])
 
 
-def test_a_compressed_slice_that_does_not_decode_is_refused(tmp_path):
-    paths = make_series(tmp_path, transfer_syntax=RLELossless)
-    ds = pydicom.dcmread(paths[5])
+def _spoil(path):
+    """Break the compressed pixels of a file; return its SOP Instance UID."""
+    ds = pydicom.dcmread(path)
     ds.PixelData = ds.PixelData[:40] + bytes(len(ds.PixelData) - 40)
-    ds.save_as(paths[5])
+    ds.save_as(path)
+    return str(ds.SOPInstanceUID)
 
-    with pytest.raises(PixelsUnreadable, match=str(ds.SOPInstanceUID)):
+
+def test_a_compressed_slice_that_does_not_decode_counts_as_missing(tmp_path):
+    paths = make_series(tmp_path, transfer_syntax=RLELossless)
+    uid = _spoil(paths[5])
+
+    with pytest.raises(MissingSlices, match=uid):
         read_volume(paths)
+
+
+def test_a_truncated_slice_counts_as_missing(tmp_path):
+    paths = make_series(tmp_path)
+    paths[4].write_bytes(paths[4].read_bytes()[:-100])
+
+    with pytest.raises(MissingSlices, match=r"1 slices without.*found 68\d"):
+        read_volume(paths)
+
+
+def test_an_instance_that_cannot_be_parsed_counts_as_missing_somewhere(tmp_path):
+    paths = make_series(tmp_path)
+    (tmp_path / "gone.dcm").touch()
+    (tmp_path / "gone.dcm").unlink()
+
+    with pytest.raises(MissingSlices, match="1 instances cannot be read at all"):
+        read_volume([*paths, tmp_path / "gone.dcm"])
+
+
+def test_a_series_without_any_pixels_is_refused(tmp_path):
+    paths = make_series(tmp_path)
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:-100])
+
+    with pytest.raises(PixelsUnreadable, match="no slice of 9 has pixels"):
+        read_volume(paths)
+
+
+@pytest.mark.parametrize("how", ["absent", "truncated", "undecodable"])
+def test_the_largest_block_without_a_missing_slice_is_read_and_said(tmp_path, how):
+    syntax = RLELossless if how == "undecodable" else ExplicitVRLittleEndian
+    paths = make_series(tmp_path, transfer_syntax=syntax)
+    whole = read_volume(paths)
+    if how == "absent":
+        del paths[6]
+    elif how == "truncated":
+        paths[6].write_bytes(paths[6].read_bytes()[:-100])
+    else:
+        _spoil(paths[6])
+
+    found = read_series(paths, GatePolicy(gaps="largest_block"))
+
+    assert found.volume.geometry.shape_kji == (6, 23, 17)
+    np.testing.assert_array_equal(found.volume.voxels_hu, whole.voxels_hu[:6])
+    np.testing.assert_allclose(
+        found.volume.geometry.affine_ijk_to_lps, whole.geometry.affine_ijk_to_lps, atol=1e-6
+    )
+    (note,) = found.volume.notes
+    assert "The largest block without a gap was analyzed, 6 of 8 slices" in note
+    assert [each.path for each in found.faulty] == ([] if how == "absent" else [paths[6]])
+
+
+def test_a_whole_copy_of_a_truncated_slice_takes_its_place(tmp_path):
+    paths = make_series(tmp_path)
+    cut = tmp_path / "cut.dcm"
+    cut.write_bytes(paths[4].read_bytes()[:-100])
+
+    assert read_volume([*paths, cut]).voxels_hu.shape == SHAPE_KJI
+
+
+def test_a_localizer_within_a_series_is_left_out_and_said(tmp_path):
+    paths = make_series(tmp_path / "axial", seed=1)
+    (localizer,) = make_series(
+        tmp_path / "localizer",
+        shape_kji=(1, 40, 60),
+        orientation=(0, 1, 0, 0, 0, -1),
+        ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"],
+        SeriesInstanceUID=str(pydicom.dcmread(paths[0]).SeriesInstanceUID),
+    )
+
+    volume = read_volume([localizer, *paths])
+
+    assert volume.voxels_hu.shape == SHAPE_KJI
+    assert volume.notes == ("1 localizers of the series were left out.",)
 
 
 def test_a_false_transfer_syntax_is_refused(tmp_path):

@@ -67,3 +67,12 @@ def test_the_time_of_an_analysis_is_not_part_of_its_name(made):
 def test_a_time_without_a_zone_is_refused(made):
     with pytest.raises(ValueError, match="time zone"):
         replace(made.context, created=datetime(2026, 1, 1))  # noqa: DTZ001 - the case at hand
+
+
+def test_unreadable_files_are_left_out_where_a_refusal_must_be_reported(tmp_path):
+    paths = make_series(tmp_path)
+    paths[2].unlink()
+
+    headers = read_evidence(paths, leave_out_unreadable=True)
+
+    assert len(headers) == len(paths) - 1

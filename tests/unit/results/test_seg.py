@@ -12,16 +12,29 @@ import pydicom
 import pytest
 from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 
+from dicomnode.config import SegConfig
 from dicomnode.errors import ResultError
-from dicomnode.model.findings import LabelMap
+from dicomnode.imaging.volume import read_series
+from dicomnode.model.findings import Findings, LabelMap
 from dicomnode.model.volume import SourceFrame, VolumeGeometry
+from dicomnode.results.evidence import ResultContext, read_evidence
 from dicomnode.results.seg import encode_segmentation, segment_numbers
-from dicomnode.standard.sop_classes import ENHANCED_CT_IMAGE, SEGMENTATION
+from dicomnode.standard import codes
+from dicomnode.standard.sop_classes import (
+    ENHANCED_CT_IMAGE,
+    LABEL_MAP_SEGMENTATION,
+    LEGACY_CONVERTED_ENHANCED_CT_IMAGE,
+    SEG_TRANSFER_SYNTAXES,
+    SEGMENTATION,
+)
 from tests.support.ct import OBLIQUE, ORIGIN_LPS, SHAPE_KJI, SPACING_KJI_MM, make_series
 from tests.support.findings import (
+    EMPTY,
     LEFT_LUNG,
     RIGHT_LUNG,
+    STARTED_AT,
     Made,
     make_findings,
     make_segments,
@@ -233,7 +246,7 @@ def test_every_algorithm_is_contributing_equipment(made):
 
 
 def test_empty_frames_are_left_out_unless_wanted(made):
-    sparse, full = encode(made), encode(made, omit_empty_frames=False)
+    sparse, full = encode(made), encode(made, options=SegConfig(omit_empty_frames=False))
 
     assert sparse.NumberOfFrames < full.NumberOfFrames == 2 * SHAPE_KJI[0]
     numbers = segment_numbers(made.findings)
@@ -396,3 +409,196 @@ def test_a_source_without_a_position_is_refused(tmp_path):
 
     with pytest.raises(ResultError, match="ImagePositionPatient in the source of slice 4"):
         encode(made)
+
+
+LABELMAP_PACKINGS = ["none", "deflate", "rle", "jpeg-ls", "jpeg-2000"]
+
+
+@pytest.mark.parametrize("compression", LABELMAP_PACKINGS)
+def test_a_label_map_says_the_same_in_one_frame_a_slice(tmp_path, compression):
+    shape_kji = (9, 35, 43)  # JPEG 2000 wants 32 rows and columns
+    made = make_findings(make_series(tmp_path, shape_kji=shape_kji))
+
+    segmentation = encode(made, options=SegConfig(type="labelmap", compression=compression))
+
+    assert segmentation.SOPClassUID == LABEL_MAP_SEGMENTATION
+    assert segmentation.file_meta.TransferSyntaxUID == SEG_TRANSFER_SYNTAXES[compression]
+    numbers = segment_numbers(made.findings)
+    back = np.zeros(shape_kji, np.uint8)
+    order = {source.sop_instance_uid: k for k, source in enumerate(made.sources)}
+    groups = segmentation.PerFrameFunctionalGroupsSequence
+    for frame, group in zip(segmentation.pixel_array, groups, strict=True):
+        source = group.DerivationImageSequence[0].SourceImageSequence[0]
+        for label, number in numbers.items():
+            back[order[source.ReferencedSOPInstanceUID]][frame == number] = label
+        assert "SegmentIdentificationSequence" not in group
+    np.testing.assert_array_equal(back, made.findings.label_map.labels)
+    # Segment 0 describes the background; OHIF gives wrong colors where it comes first.
+    assert [each.SegmentNumber for each in segmentation.SegmentSequence] == [1, 2, 0]
+
+
+def test_a_matrix_that_the_encoder_refuses_is_named(made):
+    with pytest.raises(ResultError, match=r"cannot be written in 1\.2\.840\.10008\.1\.2\.4\.90"):
+        encode(made, options=SegConfig(type="labelmap", compression="jpeg-2000"))
+
+
+def test_only_frames_at_even_distances_along_their_normal_claim_to_be_a_volume(made, tmp_path):
+    options = SegConfig(type="labelmap")
+    tilted = make_findings(
+        make_series(
+            tmp_path,
+            orientation=(1, 0, 0, 0, 0.96, 0.28),
+            ImagePositionPatient=lambda k: ["0", "0", f"{2.5 * k}"],
+        )
+    )
+    labels = made.findings.label_map.labels.copy()
+    labels[3] = 0
+    gap = replace(
+        made.findings,
+        label_map=LabelMap(labels=labels, geometry=made.findings.label_map.geometry),
+    )
+
+    assert encode(made, options=options).DimensionOrganizationType == "3D"
+    assert "DimensionOrganizationType" not in encode(tilted, options=options)
+    assert "DimensionOrganizationType" not in encode(made, findings=gap, options=options)
+
+
+def test_a_deflated_object_is_the_same_object(made):
+    plain, deflated = encode(made), encode(made, options=SegConfig(compression="deflate"))
+
+    assert deflated.file_meta.TransferSyntaxUID.is_deflated
+    assert plain == deflated
+
+
+def test_objects_that_say_something_else_have_other_uids(made):
+    options = [
+        SegConfig(),
+        SegConfig(type="labelmap"),
+        SegConfig(omit_empty_frames=False),
+        SegConfig(empty_segments="keep"),
+        SegConfig(omit_empty_frames=False, empty_segments="keep"),
+    ]
+
+    made_of = [encode(made, options=each) for each in options]
+
+    assert len({each.SOPInstanceUID for each in made_of}) == len(options)
+    assert len({each.SeriesInstanceUID for each in made_of}) == len(options)
+
+
+@pytest.mark.parametrize("kind", ["binary", "labelmap"])
+def test_empty_segments_are_kept_on_request_and_have_frames_to_be_looked_at(made, kind):
+    options = SegConfig(type=kind, empty_segments="keep")
+
+    segmentation = encode(made, options=options)
+
+    labels = [each.SegmentLabel for each in segmentation.SegmentSequence if each.SegmentNumber]
+    assert labels == ["Left lung", "Effusion", "Right lung"]
+    assert segment_numbers(made.findings, options) == {LEFT_LUNG: 1, EMPTY: 2, RIGHT_LUNG: 3}
+    if kind == "binary":
+        frames = frames_by_source(segmentation)
+        of_empty = {source for source, _, number in frames if number == 2}
+        assert of_empty == {source for source, _, _ in frames}
+        assert not any(pixels.any() for (_, _, n), pixels in frames.items() if n == 2)
+
+
+def test_no_voxel_at_all_makes_no_object_even_where_empty_segments_are_kept(made):
+    empty = np.zeros(SHAPE_KJI, np.uint8)
+    findings = replace(
+        made.findings,
+        label_map=LabelMap(labels=empty, geometry=made.findings.label_map.geometry),
+    )
+
+    assert (
+        encode_segmentation(
+            findings,
+            volume_sources=made.sources,
+            evidence=made.evidence,
+            context=made.context,
+            options=SegConfig(empty_segments="keep", omit_empty_frames=False),
+        )
+        is None
+    )
+
+
+def test_a_lesion_says_where_it_lies_and_on_which_side(made):
+    left, *others = made.findings.segments
+    lesion = replace(
+        left,
+        category=Code("49755003", "SCT", "Morphologically Abnormal Structure"),
+        property_type=Code("4147007", "SCT", "Mass"),
+        anatomic_region=codes.LUNG,
+    )
+
+    segment = encode(made, findings=replace(made.findings, segments=(lesion, *others)))[
+        "SegmentSequence"
+    ][0]
+
+    [region] = segment.AnatomicRegionSequence
+    assert region.CodeMeaning == "Lung"
+    assert region.AnatomicRegionModifierSequence[0].CodeMeaning == "Left"
+    kind = segment.SegmentedPropertyTypeCodeSequence[0]
+    assert kind.CodeMeaning == "Mass"
+    assert "SegmentedPropertyTypeModifierCodeSequence" not in kind
+
+
+@pytest.mark.parametrize("lossy_slice", [0, 5])
+def test_loss_in_any_source_is_told(tmp_path, lossy_slice):
+    made = make_findings(make_series(tmp_path))
+    made.evidence[lossy_slice].LossyImageCompression = "01"
+    made.evidence[lossy_slice].LossyImageCompressionRatio = "12.5"
+    made.evidence[lossy_slice].LossyImageCompressionMethod = "ISO_15444_1"
+
+    segmentation = encode(made)
+
+    assert segmentation.LossyImageCompression == "01"
+    assert segmentation.LossyImageCompressionRatio == 12.5
+
+
+@pytest.mark.cases
+def test_frames_of_a_real_multi_frame_ct_are_referred_to(cases):
+    """dcmqi's Legacy Converted Enhanced CT of three slices."""
+    folder = cases / "odd" / "multiframe-and-seg" / "dcmqi-24x38x3"
+    [path] = [
+        each
+        for each in folder.rglob("*.dcm")
+        if pydicom.dcmread(each, stop_before_pixels=True).SOPClassUID
+        == LEGACY_CONVERTED_ENHANCED_CT_IMAGE
+    ]
+    found = read_series([path])
+    labels = phantom_labels((9, *found.volume.geometry.shape_kji[1:]))[2:5]
+    template = make_segments(labels, 0.001)
+    evidence = read_evidence(found.paths)
+    made = Made(
+        findings=Findings(
+            segments=template,
+            label_map=LabelMap(labels=labels, geometry=found.volume.geometry),
+            classifications=(),
+            guards=(),
+            models=(template[0].model,),
+        ),
+        sources=found.volume.sources,
+        evidence=evidence,
+        context=ResultContext(
+            series_instance_uid=str(evidence[0].SeriesInstanceUID),
+            revision=1,
+            pipeline="covid-ct",
+            pipeline_version="7",
+            created=STARTED_AT,
+        ),
+    )
+
+    segmentation = encode(made)
+
+    numbers = segment_numbers(made.findings)
+    back = labels_from(segmentation, made.sources, numbers, labels.shape)
+    np.testing.assert_array_equal(back, labels)
+    positions = [
+        group.PlanePositionSequence[0].ImagePositionPatient
+        for group in evidence[0].PerFrameFunctionalGroupsSequence
+    ]
+    for group in segmentation.PerFrameFunctionalGroupsSequence:
+        source = group.DerivationImageSequence[0].SourceImageSequence[0]
+        assert source.ReferencedSOPClassUID == LEGACY_CONVERTED_ENHANCED_CT_IMAGE
+        wanted = positions[source.ReferencedFrameNumber - 1]
+        found_at = group.PlanePositionSequence[0].ImagePositionPatient
+        np.testing.assert_allclose(found_at, wanted, atol=1e-9)

@@ -11,11 +11,14 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 
+from dicomnode.config import ReportConfig
 from dicomnode.errors import ResultError
-from dicomnode.model.findings import Guard, LabelMap
+from dicomnode.model.findings import Guard, LabelMap, Measurement
 from dicomnode.results.seg import encode_segmentation
 from dicomnode.results.sr import encode_report
+from dicomnode.standard import codes as node_codes
 from dicomnode.standard.sop_classes import COMPREHENSIVE_3D_SR
 from tests.support.ct import SHAPE_KJI, make_series
 from tests.support.findings import BURDEN_MODEL, CLASSIFICATION, NO_LUNGS, Made, make_findings
@@ -314,3 +317,127 @@ def test_highdicom_reads_the_groups(made):
 def test_no_evidence_is_an_error(made):
     with pytest.raises(ResultError, match="at least one source instance"):
         encode_report(made.findings, evidence=(), segmentation=None, context=made.context)
+
+
+def test_a_graded_answer_names_the_score_that_it_begins_at(made):
+    graded = replace(
+        CLASSIFICATION, scores=(("burden", 31.5),), score_kind="percent", threshold=25.0
+    )
+    findings = replace(made.findings, classifications=(graded,))
+
+    burden = groups(encode(replace(made, findings=findings)))["Opacity burden"]
+
+    assert numbers(burden)["Score from which this class is given"] == (25.0, "%")
+    assert numbers(burden)["Percent: burden"] == (31.5, "%")
+
+
+def test_a_lesion_has_its_region_as_finding_site(made):
+    left, *others = made.findings.segments
+    lesion = replace(
+        left,
+        category=Code("49755003", "SCT", "Morphologically Abnormal Structure"),
+        property_type=Code("4147007", "SCT", "Mass"),
+        anatomic_region=Code("39607008", "SCT", "Lung"),
+    )
+    findings = replace(made.findings, segments=(lesion, *others))
+
+    group = groups(encode(replace(made, findings=findings)))["Left lung"]
+
+    assert items(group, "Finding")[0].ConceptCodeSequence[0].CodeMeaning == "Mass"
+    [site] = items(group, "Finding Site")
+    assert site.ConceptCodeSequence[0].CodeMeaning == "Lung"
+    assert items(site, "Laterality")[0].ConceptCodeSequence[0].CodeMeaning == "Left"
+
+
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        ({}, ("COMPLETE", "PRELIMINARY")),
+        ({"completion": "partial"}, ("PARTIAL", "PRELIMINARY")),
+        ({"preliminary": False}, ("COMPLETE", "FINAL")),
+    ],
+)
+def test_flags_are_those_that_are_configured_and_never_verified(made, options, flags):
+    report = encode_report(
+        made.findings,
+        evidence=made.evidence,
+        segmentation=None,
+        context=made.context,
+        options=ReportConfig(**options),
+    )
+
+    assert (report.CompletionFlag, report.PreliminaryFlag) == flags
+    assert report.VerificationFlag == "UNVERIFIED"
+
+
+def test_reports_that_differ_have_other_uids(made):
+    def uid(**changes) -> str:
+        return str(
+            encode_report(
+                made.findings,
+                evidence=made.evidence,
+                segmentation=None,
+                context=made.context,
+                **changes,
+            ).SOPInstanceUID
+        )
+
+    uids = [
+        uid(),
+        uid(variant="labelmap"),
+        uid(options=ReportConfig(completion="partial")),
+        uid(options=ReportConfig(preliminary=False)),
+        uid(options=ReportConfig(completion="partial", preliminary=False)),
+    ]
+    assert len(set(uids)) == len(uids)
+    assert uid() == uids[0]
+
+
+def test_measurements_keep_unit_and_derivation_whatever_they_are(made):
+    left, *others = made.findings.segments
+    more = (
+        Measurement(
+            name=Code("percentile-15", "99DCMNODE", "15th percentile of radiodensity"),
+            value=-934.25,
+            unit=node_codes.unit("[hnsf'U]"),
+        ),
+        Measurement(
+            name=Code("laa-950", "99DCMNODE", "Percentage below -950 HU"),
+            value=7.125,
+            unit=node_codes.unit("%"),
+        ),
+        Measurement(
+            name=Code("112031", "DCM", "Attenuation Coefficient"),
+            value=-850.0,
+            unit=node_codes.unit("[hnsf'U]"),
+            derivation=Code("373099004", "SCT", "Median"),
+        ),
+    )
+    findings = replace(
+        made.findings, segments=(replace(left, measurements=more + left.measurements), *others)
+    )
+
+    group = groups(encode(replace(made, findings=findings)))["Left lung"]
+
+    found = numbers(group)
+    assert found["15th percentile of radiodensity"] == (-934.25, "[hnsf'U]")
+    assert found["Percentage below -950 HU"] == (7.125, "%")
+    derivations = [
+        items(each, "Derivation")[0].ConceptCodeSequence[0].CodeMeaning
+        for each in items(group, "Attenuation Coefficient")
+    ]
+    assert derivations == ["Median", "Mean"]
+
+
+def test_the_numbers_are_told_in_words_as_well(made):
+    """OHIF shows the values of a report without their names."""
+    told = comments(encode(made))
+
+    volume = made.findings.segments[0].volume_ml
+    assert f"Left lung: Volume {float(f'{volume:.5g}'):g} mL; " in told[0]
+    assert told[0].endswith("Attenuation Coefficient (Mean) -812.35 HU.")
+    assert told[2] == (
+        "Opacity burden: Mild; none, probability 0.12346; mild, probability 0.87654; "
+        "Percent opacity 3.21 %."
+    )
+    assert not any("Effusion" in each for each in told)

@@ -1,18 +1,25 @@
 import pytest
 
 from dicomnode.series.completion import (
+    AskCount,
     AssociationEnded,
     AssociationOpened,
     Close,
+    Counted,
+    Hold,
     InstanceStored,
+    Limits,
     SeriesState,
+    Survey,
+    Surveyed,
     Tick,
+    TouchedElsewhere,
     next_check,
     resume,
     step,
 )
 
-LIMITS = {"quiet_seconds": 5.0, "deadline_seconds": 60.0}
+LIMITS = Limits(quiet_seconds=5.0, deadline_seconds=60.0)
 QUIET = Close("quiet")
 DEADLINE = Close("deadline")
 
@@ -119,8 +126,8 @@ def test_transcript(transcript):
     heard = []
 
     for event, _, _ in transcript:
-        state, actions = step(state, event, **LIMITS)
-        heard.append((event, actions, next_check(state, **LIMITS)))
+        state, actions = step(state, event, LIMITS)
+        heard.append((event, actions, next_check(state, LIMITS)))
 
     assert transcript == heard
 
@@ -128,15 +135,181 @@ def test_transcript(transcript):
 def test_a_series_found_open_after_a_restart_waits_the_quiet_time():
     state = resume(1000.0)
 
-    assert next_check(state, **LIMITS) == 1005.0
-    assert step(state, Tick(1004.0), **LIMITS) == (state, ())
-    assert step(state, Tick(1005.0), **LIMITS)[1] == (QUIET,)
+    assert next_check(state, LIMITS) == 1005.0
+    assert step(state, Tick(1004.0), LIMITS) == (state, ())
+    assert step(state, Tick(1005.0), LIMITS)[1] == (QUIET,)
 
 
 def test_a_step_leaves_the_former_state_as_it_was():
     before = SeriesState()
 
-    after, _ = step(before, InstanceStored(1, "a"), **LIMITS)
+    after, _ = step(before, InstanceStored(1, "a"), LIMITS)
 
     assert before == SeriesState()
     assert after != before
+
+
+EAGER = Limits(quiet_seconds=5.0, deadline_seconds=60.0, settle_seconds=1.0)
+COUNTING = Limits(quiet_seconds=5.0, deadline_seconds=60.0, settle_seconds=1.0, asks_count=True)
+HOLDING = Limits(
+    quiet_seconds=5.0,
+    deadline_seconds=60.0,
+    settle_seconds=1.0,
+    asks_count=True,
+    at_deadline="hold",
+)
+ASKED = (Survey(1), AskCount(1))
+
+WITH_QUESTIONS = {
+    "a short settle time after the release where slices lie without a gap": (
+        EAGER,
+        [
+            (InstanceStored(0, "a"), (), 60),
+            (AssociationEnded(1, "a", "released"), (Survey(1),), 5),
+            (Surveyed(1.05, 1, is_contiguous=True), (), 2),
+            (Tick(1.9), (), 2),
+            (Tick(2), (Close("contiguous"),), None),
+        ],
+    ),
+    "the full quiet time where there is a gap": (
+        EAGER,
+        [
+            (InstanceStored(0, "a"), (), 60),
+            (AssociationEnded(1, "a", "released"), (Survey(1),), 5),
+            (Surveyed(1.05, 1, is_contiguous=False), (), 5),
+            (Tick(4.9), (), 5),
+            (Tick(5), (QUIET,), None),
+        ],
+    ),
+    "no question after an abort": (
+        EAGER,
+        [
+            (InstanceStored(0, "a"), (), 60),
+            (AssociationEnded(1, "a", "aborted"), (), 6),
+            (Tick(6), (QUIET,), None),
+        ],
+    ),
+    "an answer that an instance has overtaken does not count": (
+        EAGER,
+        [
+            (InstanceStored(0, "a"), (), 60),
+            (AssociationEnded(1, "a", "released"), (Survey(1),), 5),
+            (InstanceStored(1.01, "b"), (), 60),
+            (AssociationEnded(1.02, "b", "released"), (Survey(2),), 6.01),
+            (Surveyed(1.05, 1, is_contiguous=True), (), 6.01),
+            (Surveyed(1.06, 2, is_contiguous=True), (), 2.02),
+        ],
+    ),
+    "two associations: asked once the last is released": (
+        EAGER,
+        [
+            (InstanceStored(0, "a"), (), 60),
+            (InstanceStored(0, "b"), (), 60),
+            (AssociationEnded(1, "a", "released"), (), 60),
+            (AssociationEnded(2, "b", "released"), (Survey(1),), 5),
+            (Surveyed(2, 1, is_contiguous=True), (), 3),
+        ],
+    ),
+    "contiguous, and another association opens within the settle time": (
+        EAGER,
+        [
+            (InstanceStored(0, "a"), (), 60),
+            (AssociationEnded(1, "a", "released"), (Survey(1),), 5),
+            (Surveyed(1, 1, is_contiguous=True), (), 2),
+            (InstanceStored(1.5, "b"), (), 60),
+            (Tick(2), (), 60),
+        ],
+    ),
+    "at once when the expected count is there": (
+        COUNTING,
+        [
+            (InstanceStored(0, "a"), (), 60),
+            (AssociationEnded(1, "a", "released"), ASKED, 5),
+            (Counted(1.1, 1, expected=1, total=1), (), 0),
+            (Tick(1.1), (Close("count"),), None),
+        ],
+    ),
+    "more than expected is complete, too": (
+        COUNTING,
+        [
+            (InstanceStored(0, "a"), (), 60),
+            (AssociationEnded(1, "a", "released"), ASKED, 5),
+            (Counted(1.1, 1, expected=7, total=9), (), 0),
+        ],
+    ),
+    "neither gaplessness nor quiet completes a series that lacks instances": (
+        COUNTING,
+        [
+            (InstanceStored(0, "a"), (), 60),
+            (AssociationEnded(1, "a", "released"), ASKED, 5),
+            (Surveyed(1.1, 1, is_contiguous=True), (), 5),
+            (Counted(1.2, 1, expected=9, total=7), (), 60),
+            (Tick(30), (), 60),
+            (InstanceStored(31, "b"), (), 60),
+            (AssociationEnded(32, "b", "released"), (Survey(2), AskCount(2)), 36),
+            (Counted(32.1, 2, expected=9, total=9), (), 31),
+            (Tick(32.1), (Close("count"),), None),
+        ],
+    ),
+    "an archive that does not say leaves it to the slices": (
+        COUNTING,
+        [
+            (InstanceStored(0, "a"), (), 60),
+            (AssociationEnded(1, "a", "released"), ASKED, 5),
+            (Surveyed(1.1, 1, is_contiguous=True), (), 5),
+            (Counted(3, 1, expected=None, total=7), (), 2),
+            (Tick(3), (Close("contiguous"),), None),
+        ],
+    ),
+    "an archive that never answers costs the quiet time, no more": (
+        COUNTING,
+        [
+            (InstanceStored(0, "a"), (), 60),
+            (AssociationEnded(1, "a", "released"), ASKED, 5),
+            (Surveyed(1.1, 1, is_contiguous=True), (), 5),
+            (Tick(5), (QUIET,), None),
+        ],
+    ),
+    "held at the deadline with the reason": (
+        HOLDING,
+        [
+            (InstanceStored(0, "a"), (), 60),
+            (AssociationEnded(1, "a", "released"), ASKED, 5),
+            (Counted(1.2, 1, expected=9, total=7), (), 60),
+            (Tick(60), (Hold("2 instances lacking"),), None),
+            (Tick(100), (), None),
+            (InstanceStored(200, "b"), (), 260),
+        ],
+    ),
+    "held with an open association": (
+        HOLDING,
+        [
+            (InstanceStored(0, "a"), (), 60),
+            (Tick(60), (Hold("association open"),), None),
+        ],
+    ),
+    "what another receiver brings starts the quiet time anew": (
+        EAGER,
+        [
+            (InstanceStored(0, "a"), (), 60),
+            (AssociationEnded(1, "a", "released"), (Survey(1),), 5),
+            (Surveyed(1, 1, is_contiguous=True), (), 2),
+            (TouchedElsewhere(1.5), (), 6.5),
+            (Tick(6.5), (QUIET,), None),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("limits", "transcript"), WITH_QUESTIONS.values(), ids=WITH_QUESTIONS.keys()
+)
+def test_transcript_with_questions(limits, transcript):
+    state = SeriesState()
+    heard = []
+
+    for event, _, _ in transcript:
+        state, actions = step(state, event, limits)
+        heard.append((event, actions, next_check(state, limits)))
+
+    assert transcript == heard

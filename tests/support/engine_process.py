@@ -1,0 +1,62 @@
+"""A process that runs the job engine over a folder, for tests that kill it.  Not the product.
+
+    python engine_process.py FOLDER SLOT
+
+A workflow ``count`` writes a line a step to ``FOLDER/steps`` and waits, in its second step, until
+``FOLDER/go`` is there.  ``ready`` is printed once the engine runs; SIGTERM stops it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from dicomnode.database import open_database
+from dicomnode.engine import Engine, Queue, run_step
+from dicomnode.errors import StateError
+
+QUEUES = (Queue(name="count", concurrency=4),)
+
+
+def main(folder: Path, slot: str) -> int:
+    database = open_database("sqlite", data_dir=folder)
+
+    def note(what: str) -> str:
+        with (folder / "steps").open("a") as steps:
+            steps.write(f"{what} {slot}\n")
+        return what
+
+    def second(name: str) -> str:
+        note(f"{name}:second:begin")
+        pause = threading.Event()
+        while not (folder / "go").exists():
+            pause.wait(0.02)  # another process makes the file
+        return note(f"{name}:second:end")
+
+    def count(name: str) -> str:
+        run_step("first", lambda: note(f"{name}:first"))
+        run_step("second", lambda: second(name))
+        return run_step("third", lambda: note(f"{name}:third"))
+
+    engine = Engine(database, slot=slot, workflows={"count": count}, queues=QUEUES)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        engine.start()
+    except StateError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - what the test reads
+        return 1
+    print("ready", flush=True)  # noqa: T201 - what the test waits for
+    stop.wait()
+    engine.stop(drain_seconds=10)
+    database.close()
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(Path(sys.argv[1]), sys.argv[2])
+    sys.stdout.flush()
+    os._exit(code)

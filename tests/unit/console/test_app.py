@@ -1,0 +1,217 @@
+"""What the console answers, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from dicomnode.console.app import build_app
+from dicomnode.database import open_database
+from dicomnode.database.job_rows import create_job, set_delivery, set_job
+from dicomnode.database.series_rows import close_series, record_instance
+from dicomnode.model.instance import InstanceRef
+
+JOB = "1.2.3:0123456789abcdef:chest-00000001"
+
+
+class Client:
+    """Asks an application directly."""
+
+    def __init__(self, app):
+        self._transport = httpx.ASGITransport(app)
+
+    def request(self, verb, path, **parameters):
+        async def ask():
+            base = "http://console"
+            async with httpx.AsyncClient(transport=self._transport, base_url=base) as client:
+                return await client.request(verb, path, **parameters)
+
+        return asyncio.run(ask())
+
+    def get(self, path, **parameters):
+        return self.request("GET", path, **parameters)
+
+
+@pytest.fixture
+def database(tmp_path):
+    opened = open_database("sqlite", data_dir=tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def components():
+    return {"receive": None, "database": None, "inference": None}
+
+
+@pytest.fixture
+def client(database, components):
+    return Client(build_app(database, readiness=lambda: components))
+
+
+def record_series(database, series="1.2.3", *, calling_ae_title="CT1"):
+    with database.begin() as transaction:
+        record_instance(
+            transaction,
+            "chest",
+            InstanceRef(
+                sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+                sop_instance_uid=f"{series}.1",
+                study_instance_uid="1.2",
+                series_instance_uid=series,
+                transfer_syntax_uid="1.2.840.10008.1.2.1",
+                sha256="a" * 64,
+                size_bytes=1,
+                key=f"instances/chest/{series}/1.dcm",
+            ),
+            calling_ae_title=calling_ae_title,
+            at=datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC),
+        )
+
+
+@pytest.fixture
+def job(database):
+    """A closed series with a failed job and a parked delivery."""
+    record_series(database)
+    with database.begin() as transaction:
+        revision = close_series(transaction, "chest", "1.2.3", because="quiet")
+        create_job(transaction, JOB, revision)
+        set_job(
+            transaction,
+            JOB,
+            state="failed",
+            reason="ModelContractMismatch",
+            sentence="wanted <INT16> & found FP32",
+            seconds={"assemble": 1.25, "segment": 2.5},
+        )
+        set_delivery(
+            transaction, JOB, "pacs", state="parked", attempts=8, words="seg.dcm: 0xA900 <refused>"
+        )
+    return JOB
+
+
+def test_it_lives(client):
+    answer = client.get("/healthz")
+
+    assert (answer.status_code, answer.text) == (200, "ok\n")
+
+
+def test_it_is_ready_when_every_component_is(client):
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "ready": True,
+        "components": {"receive": "ready", "database": "ready", "inference": "ready"},
+    }
+
+
+def test_it_is_not_ready_while_one_component_is_not(client, components):
+    components["inference"] = "127.0.0.1:8001 does not answer"
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert answer.json()["ready"] is False
+    assert answer.json()["components"]["inference"] == "127.0.0.1:8001 does not answer"
+
+
+def test_metrics_are_prometheus_text(client):
+    answer = client.get("/metrics")
+
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert "# TYPE process_open_fds gauge" in answer.text
+
+
+@pytest.mark.usefixtures("job")
+def test_series_are_listed_and_chosen(client, database):
+    record_series(database, "1.2.4")
+
+    assert [e["series_instance_uid"] for e in client.get("/api/v1/series?state=open").json()] == [
+        "1.2.4"
+    ]
+    [found] = client.get("/api/v1/series", params={"series_instance_uid": "1.2.3"}).json()
+    assert (found["state"], found["revision"], found["closed_because"]) == ("closed", 1, "quiet")
+    assert found["first_received_at"] == "2026-03-04T05:06:07Z"
+
+
+def test_jobs_are_listed_and_chosen(client, job):
+    assert [each["id"] for each in client.get("/api/v1/jobs").json()] == [job]
+    assert client.get("/api/v1/jobs?state=done").json() == []
+    assert client.get("/api/v1/jobs", params={"series_instance_uid": "1.2.3"}).json()
+    assert client.get("/api/v1/jobs", params={"series_instance_uid": "9"}).json() == []
+
+
+def test_a_job_is_shown_with_its_deliveries(client, job):
+    found = client.get(f"/api/v1/jobs/{job}").json()
+
+    assert (found["state"], found["reason"]) == ("failed", "ModelContractMismatch")
+    assert found["seconds"] == {"assemble": 1.25, "segment": 2.5}
+    [delivery] = found["deliveries"]
+    assert (delivery["destination"], delivery["state"], delivery["attempts"]) == (
+        "pacs",
+        "parked",
+        8,
+    )
+
+
+def test_an_unknown_job_is_not_found(client):
+    assert client.get("/api/v1/jobs/nobody").status_code == 404
+
+
+@pytest.mark.usefixtures("job")
+def test_the_page_shows_components_jobs_and_open_series(client, database, components):
+    components["inference"] = "the server is <away>"
+    record_series(database, "1.2.77")
+
+    page = client.get("/").text
+
+    for shown in ("1.2.3", "1.2.77", "CT1", "failed", "parked", "3.8", "Not for diagnosis"):
+        assert shown in page
+    for text in ("wanted <INT16>", "<refused>", "<away>"):
+        assert text not in page, "what others wrote is escaped"
+    assert "wanted &lt;INT16&gt; &amp; found FP32" in page
+
+
+def test_the_page_of_a_fresh_node_says_so(client):
+    page = client.get("/").text
+
+    assert "No series has been analyzed yet." in page
+    assert "No series is arriving." in page
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/healthz", "/readyz", "/metrics", "/api/v1/jobs", "/nowhere"]
+)
+def test_every_answer_keeps_browsers_strict(client, path):
+    headers = client.get(path).headers
+
+    assert "default-src 'self'" in headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cache-control"] == "no-store"
+
+
+@pytest.mark.usefixtures("job")
+def test_the_page_loads_nothing_from_elsewhere(client):
+    page = client.get("/").text
+
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/jobs", "/api/v1/series"])
+def test_nothing_can_be_changed(client, path):
+    for verb in ("POST", "PUT", "PATCH", "DELETE"):
+        assert client.request(verb, path).status_code == 405
+
+
+def test_the_api_describes_itself(client):
+    paths = client.get("/api/openapi.json").json()["paths"]
+
+    assert {"/api/v1/jobs", "/api/v1/jobs/{job_id}", "/api/v1/series"} <= set(paths)

@@ -1,0 +1,227 @@
+"""What the job engine promises, before kill -9: each engine runs in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dicomnode.database import open_database
+from dicomnode.database.job_rows import create_job, get_job
+from dicomnode.engine import JobQueue
+from dicomnode.model.series import SeriesRevision
+from tests.support.node import wait_until
+
+PROGRAM = Path(__file__).resolve().parents[1] / "support" / "engine_process.py"
+REVISION = SeriesRevision(pipeline="p", series_instance_uid="1.2", revision=1, digest="0" * 16)
+
+
+class Worker:
+    """An engine in a process."""
+
+    def __init__(self, folder, slot):
+        self.process = subprocess.Popen(
+            [sys.executable, PROGRAM, folder, slot],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.said = self.process.stdout.readline().strip()
+
+    def end(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self):
+        _, errors = self.process.communicate(timeout=30)
+        return self.process.returncode, errors
+
+
+@pytest.fixture
+def start(tmp_path):
+    workers = []
+
+    def worker(slot="one"):
+        workers.append(Worker(tmp_path, slot))
+        return workers[-1]
+
+    yield worker
+    for each in workers:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.wait()
+
+
+@pytest.fixture
+def queue(tmp_path):
+    database = open_database("sqlite", data_dir=tmp_path)
+    jobs = JobQueue(database)
+    yield jobs
+    jobs.close()
+    database.close()
+
+
+@pytest.fixture
+def steps(tmp_path):
+    def read():
+        path = tmp_path / "steps"
+        return path.read_text().splitlines() if path.exists() else []
+
+    return read
+
+
+def go(folder):
+    (folder / "go").touch()
+
+
+def wait_for(steps, line, seconds=20):
+    wait_until(lambda: line in steps(), seconds, f"{line!r} was noted")
+
+
+def test_after_a_kill_the_interrupted_step_is_repeated_and_no_finished_one(
+    start, queue, steps, tmp_path
+):
+    worker = start()
+    queue.enqueue("count", "count", "w1", "w1")
+    wait_for(steps, "w1:second:begin one")
+    worker.end(signal.SIGKILL)
+
+    go(tmp_path)
+    start()
+
+    wait_for(steps, "w1:third one")
+    assert steps() == [
+        "w1:first one",
+        "w1:second:begin one",
+        "w1:second:begin one",
+        "w1:second:end one",
+        "w1:third one",
+    ]
+
+
+def test_what_a_killed_process_left_is_taken_up_by_another_slot(start, queue, steps, tmp_path):
+    worker = start("one")
+    queue.enqueue("count", "count", "w1", "w1")
+    wait_for(steps, "w1:second:begin one")
+    start("two")
+    worker.end(signal.SIGKILL)
+
+    go(tmp_path)
+
+    wait_for(steps, "w1:third two", seconds=10)
+    assert steps().count("w1:first one") == 1
+    assert "w1:first two" not in steps()
+
+
+def test_the_work_of_a_living_process_is_left_to_it(start, queue, steps, tmp_path):
+    start("one")
+    queue.enqueue("count", "count", "w1", "w1")
+    wait_for(steps, "w1:second:begin one")
+    other = start("two")
+    queue.enqueue("count", "count", "w2", "w2")
+    wait_until(lambda: len(steps()) == 4, 20, "both workflows waited")
+    # Longer than a sweep: a wrong verdict would have shown.
+    with pytest.raises(subprocess.TimeoutExpired):
+        other.process.wait(4)
+
+    go(tmp_path)
+
+    wait_until(lambda: sum("third" in each for each in steps()) == 2, 20, "both ended")
+    assert sum("w1:second:begin" in each for each in steps()) == 1
+    assert "w1:third one" in steps()
+
+
+def test_two_processes_of_one_slot_are_refused(start):
+    start("one")
+
+    second = start("one")
+    code, errors = second.wait()
+
+    assert (code, second.said) == (1, "")
+    assert "another process works as 'one'" in errors
+
+
+def test_a_drained_process_ends_what_it_runs_and_takes_no_more(start, queue, steps, tmp_path):
+    worker = start()
+    queue.enqueue("count", "count", "w1", "w1")
+    wait_for(steps, "w1:second:begin one")
+    worker.process.send_signal(signal.SIGTERM)
+    go(tmp_path)
+
+    assert worker.wait()[0] == 0
+
+    assert steps()[-1] == "w1:third one"
+    queue.enqueue("count", "count", "w2", "w2")
+    start()
+    wait_for(steps, "w2:third one")
+
+
+def test_an_id_that_was_used_changes_nothing(start, queue, steps, tmp_path):
+    go(tmp_path)
+    start()
+    queue.enqueue("count", "count", "w1", "w1")
+    queue.enqueue("count", "count", "w1", "w1")
+    wait_for(steps, "w1:third one")
+    queue.enqueue("count", "count", "w1", "w1")
+    queue.enqueue("count", "count", "w2", "w2")
+    wait_for(steps, "w2:third one")
+
+    assert steps().count("w1:first one") == 1
+
+
+def test_a_delayed_workflow_can_be_cancelled(start, queue, steps, tmp_path):
+    go(tmp_path)
+    start()
+    queue.enqueue("count", "count", "w1", "w1", delay_seconds=1)
+    queue.cancel("w1")
+    queue.enqueue("count", "count", "w2", "w2", delay_seconds=2)
+    wait_for(steps, "w2:third one")
+
+    assert not any("w1" in each for each in steps())
+
+
+def test_a_cancelled_workflow_ends_before_its_next_step(start, queue, steps, tmp_path):
+    start()
+    queue.enqueue("count", "count", "w1", "w1")
+    wait_for(steps, "w1:second:begin one")
+    queue.cancel("w1")
+    go(tmp_path)
+    wait_for(steps, "w1:second:end one")
+    queue.enqueue("count", "count", "w2", "w2")
+    wait_for(steps, "w2:third one")
+
+    assert "w1:third one" not in steps()
+
+
+def test_to_cancel_what_never_was_is_harmless(start, queue):
+    start()
+
+    queue.cancel("nobody")
+
+
+def test_a_rollback_leaves_neither_row_nor_workflow(start, queue, steps, tmp_path):
+    start().end()
+    database = open_database("sqlite", data_dir=tmp_path)
+
+    def submit_and_fail():
+        with database.begin() as transaction:
+            create_job(transaction, "w1", REVISION)
+            queue.enqueue_in(transaction, "count", "count", "w1", "w1")
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        submit_and_fail()
+    with database.begin() as transaction:
+        assert get_job(transaction, "w1") is None
+        create_job(transaction, "w2", REVISION)
+        queue.enqueue_in(transaction, "count", "count", "w2", "w2")
+    database.close()
+
+    go(tmp_path)
+    start()
+    wait_for(steps, "w2:third one")
+
+    assert not any("w1" in each for each in steps())
