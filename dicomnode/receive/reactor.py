@@ -14,8 +14,6 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import ssl
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -31,8 +29,9 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import RequestHandler
 
 from dicomnode.log import get_logger
+from dicomnode.receive.buffered_socket import LONGEST_WAIT_SECONDS, BufferedSocket
 from dicomnode.receive.command import StoreRequestFields, encode_store_response
-from dicomnode.receive.guard import MESSAGES_AHEAD, GuardedSocket, guard
+from dicomnode.receive.guard import MESSAGES_AHEAD, guard
 from dicomnode.receive.pdata import (
     P_DATA_TF,
     PDU_HEADER,
@@ -42,12 +41,7 @@ from dicomnode.receive.pdata import (
 )
 from dicomnode.receive.store import Reception, StoreCommand
 
-_READ_BYTES: Final = 1 << 18
-_LONGEST_WAIT_SECONDS: Final = 0.25
-"""Timers of the library are looked at this often."""
-
 _OTHER_PDU_BYTES: Final = 1 << 20
-_TIMEVAL: Final = struct.Struct("@ll")
 
 BeginStore = Callable[[Association, StoreCommand], Reception]
 """Told of each C-STORE-RQ, from the thread of its association."""
@@ -71,7 +65,7 @@ def _create(handler: RequestHandler, begin_store: BeginStore) -> Association:
     assoc = StreamingAssociation(handler.ae, begin_store)
     assoc._server = server  # noqa: SLF001 - this whole function stands in for a method of its own
     assoc.name = f"AcceptorThread@{datetime.now(UTC):%Y%m%d%H%M%S}"
-    assoc.set_socket(_BufferedSocket(assoc, client_socket=handler.request))
+    assoc.set_socket(BufferedSocket(assoc, client_socket=handler.request))
     assoc.acceptor.maximum_length = handler.ae.maximum_pdu_size
     assoc.acceptor.ae_title = server.ae_title
     assoc.acceptor.address_info = handler.local
@@ -129,7 +123,7 @@ class StreamingAssociation(Association):
         """Do as the library's method of this name, without polling."""
         while not self._kill:
             self._is_paused = True
-            self._look.wait(_LONGEST_WAIT_SECONDS)
+            self._look.wait(LONGEST_WAIT_SECONDS)
             self._reactor_checkpoint.wait()
             self._is_paused = False
             self._look.clear()
@@ -159,120 +153,6 @@ class StreamingAssociation(Association):
             if message is None or context_id is None:
                 return
             self._serve_request(message, context_id)
-
-
-class _BufferedSocket(GuardedSocket):
-    """A guarded socket with a read-ahead buffer, which all its readers share."""
-
-    def __init__(self, assoc: Association, client_socket: socket.socket) -> None:
-        super().__init__(assoc, client_socket=client_socket)
-        self._buffer = bytearray(0)
-        self._begin = 0
-        self._end = 0
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to read."""
-        return self.has_ahead or bool(super().ready)
-
-    def give_up(self) -> None:
-        """Do so also with what has been read ahead."""
-        super().give_up()
-        self._begin = self._end
-
-    def _read(self, count: int) -> bytearray:
-        ahead = min(count, self._end - self._begin)
-        taken = self._buffer[self._begin : self._begin + ahead]
-        self._begin += ahead
-        return taken + super()._read(count - ahead) if ahead < count else taken
-
-    @property
-    def has_ahead(self) -> bool:
-        """Whether anything has been read and not consumed."""
-        return self._begin < self._end
-
-    @property
-    def ahead(self) -> memoryview:
-        """What has been read and not consumed."""
-        return memoryview(self._buffer)[self._begin : self._end]
-
-    def consume(self, count: int) -> None:
-        """Take note that so many bytes of `ahead` are done with."""
-        self._begin += count
-
-    def prepare(self) -> None:
-        """Get ready for data: from now on reads wait for a while, and give up by themselves."""
-        if self._buffer or self.socket is None:
-            return
-        self._buffer = bytearray(_READ_BYTES)
-        if isinstance(self.socket, ssl.SSLSocket):
-            return
-        # A socket with a time-out of the language's is asked twice for each read.  One with the
-        # kernel's waits in the kernel, where a whole PDU can be waited for.
-        seconds = self.socket.gettimeout() or _LONGEST_WAIT_SECONDS
-        self.socket.settimeout(None)
-        for option, limit in (
-            (socket.SO_RCVTIMEO, _LONGEST_WAIT_SECONDS),
-            (socket.SO_SNDTIMEO, seconds),
-        ):
-            value = _TIMEVAL.pack(int(limit), int(limit % 1 * 1_000_000))
-            self.socket.setsockopt(socket.SOL_SOCKET, option, value)
-
-    def fill(self, wanted: int, *, hold: bool = False) -> int:
-        """Read what has come; 0 at the end of the connection.
-
-        Parameters
-        ----------
-        wanted : int
-            Wait for a while for so many bytes beyond those of `ahead`; 0 does not wait.
-        hold : bool
-            Read nothing for now.
-
-        Raises
-        ------
-        BlockingIOError
-            If nothing has come, or should be read.
-        OSError
-            If the connection broke.
-        """
-        if hold:
-            raise BlockingIOError
-        if self._begin == self._end:
-            self._begin = self._end = 0
-        elif self._begin:
-            rest = self._end - self._begin
-            self._buffer[:rest] = self._buffer[self._begin : self._end]
-            self._begin, self._end = 0, rest
-        connection = self.socket
-        if connection is None:
-            return 0
-        with memoryview(self._buffer) as whole, whole[self._end :] as room:
-            if isinstance(connection, ssl.SSLSocket):
-                count = _read_tls(connection, room)
-            elif wanted:
-                count = connection.recv_into(room, min(wanted, len(room)), socket.MSG_WAITALL)
-            else:
-                count = connection.recv_into(room, 0, socket.MSG_DONTWAIT)
-        self._end += count
-        return count
-
-    def acknowledge_at_once(self) -> None:
-        """Turn delayed ACKs off: the kernel turns them on again by itself.
-
-        A sender with Nagle's algorithm, DCMTK among them, would wait for each up to 40 ms.
-        """
-        if self.socket is not None:
-            with contextlib.suppress(AttributeError, OSError):  # not Linux, or closed meanwhile
-                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-
-
-def _read_tls(connection: ssl.SSLSocket, room: memoryview) -> int:
-    if not connection.pending() and not select.select([connection], [], [], 0)[0]:
-        raise BlockingIOError
-    try:
-        return connection.recv_into(room)
-    except ssl.SSLWantReadError as error:
-        raise BlockingIOError from error
 
 
 class _Provider(DULServiceProvider):
@@ -328,12 +208,12 @@ class _Provider(DULServiceProvider):
             return bool(super()._is_transport_event())
         if state == "Sta6":
             return self._take_in()
-        if isinstance(self.socket, _BufferedSocket) and self.socket.ready:
+        if isinstance(self.socket, BufferedSocket) and self.socket.ready:
             return bool(super()._is_transport_event())
         self._wait()
         return bool(super()._is_transport_event())
 
-    def _check_pace(self, source: _BufferedSocket, messages: MessageStream) -> None:
+    def _check_pace(self, source: BufferedSocket, messages: MessageStream) -> None:
         """Give a peer up whose PDU is not whole in time, however steadily its bytes come."""
         number, deadline = self._pdu_deadline
         if messages.is_between_pdus and not source.has_ahead:
@@ -353,7 +233,7 @@ class _Provider(DULServiceProvider):
         with contextlib.suppress(ValueError, OSError):  # closed: there is the bell to wait for
             if connection is not None:
                 poll.register(connection, select.POLLIN)
-        found = {descriptor for descriptor, _ in poll.poll(_LONGEST_WAIT_SECONDS * 1000)}
+        found = {descriptor for descriptor, _ in poll.poll(LONGEST_WAIT_SECONDS * 1000)}
         if self._ear.fileno() in found:
             with contextlib.suppress(BlockingIOError):
                 self._ear.recv(4096)
@@ -362,7 +242,7 @@ class _Provider(DULServiceProvider):
 
     def _take_in(self) -> bool:  # noqa: PLR0911 - each end of the loop has its own reason
         """Read until there is something for the library to do: an event, a PDU, a primitive."""
-        if not isinstance(self.socket, _BufferedSocket):
+        if not isinstance(self.socket, BufferedSocket):
             return False
         self.socket.prepare()
         messages = self._stream()
@@ -391,7 +271,7 @@ class _Provider(DULServiceProvider):
                 self.event_queue.put("Evt17")
                 return True
 
-    def _take_ahead(self, source: _BufferedSocket, messages: MessageStream) -> bool:
+    def _take_ahead(self, source: BufferedSocket, messages: MessageStream) -> bool:
         """Consume what was read; say whether the library has something to do now."""
         while True:
             # Storing may take longer than a peer may be silent, and that is not the peer's fault.

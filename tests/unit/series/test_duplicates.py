@@ -172,6 +172,8 @@ def test_the_start_up_scan_replaces_nothing(database, make):
     registry = make("replace")
     tell(registry, FIRST)
 
+    registry.flush()
+
     assert registry.restore([("chest", OTHER)]) == 0
 
     assert rows(database, registry)[0] == (FIRST,)
