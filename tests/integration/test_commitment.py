@@ -14,12 +14,13 @@ from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
-from dicomnode.config import CommitmentConfig, CommitmentPeer, TlsClientConfig
+from dicomnode.config import CommitmentConfig, CommitmentPeer, CompletionConfig, TlsClientConfig
 from dicomnode.database import open_database
 from dicomnode.database.commitment_rows import get_commitment, list_commitments
 from dicomnode.database.note_rows import add_note
 from dicomnode.database.series_rows import record_instance
 from dicomnode.receive.commitment import Commitments
+from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.standard.sop_classes import CT_IMAGE, EXPLICIT_VR_LITTLE_ENDIAN
 from tests.support.certificates import Authority
@@ -186,6 +187,42 @@ def test_a_peer_that_cannot_be_called_back_hears_on_its_own_association(database
         assert over is assoc
         wait_until(lambda: state(database) == "reported", 5, "it is recorded as reported")
         assoc.release()
+
+
+@pytest.mark.parametrize("data_path", ["fast", "pynetdicom"])
+def test_what_was_stored_a_moment_ago_is_committed_on_the_association_that_brought_it(
+    database, tmp_path, series, data_path
+):
+    """Its rows are on their way still, and the association goes on storing afterwards."""
+    reports = Reports()
+    registry = SeriesRegistry(
+        database,
+        completion={"chest": CompletionConfig()},
+        submit=lambda _transaction, _revision: None,
+    )
+    commitments = Commitments(
+        database,
+        InstanceStore(tmp_path / "spool", reserve_bytes=0),
+        CommitmentConfig(timeout_seconds=5),
+        flush=registry.flush,
+        settle_seconds=60.0,
+    )
+    registry.start()
+    commitments.start()
+    more = {"commitment": commitments}
+    with running_receiver(tmp_path, sink=registry, more=more, data_path=data_path) as receiver:
+        assoc = receiver.associate(CT, PUSH, evt_handlers=[(evt.EVT_N_EVENT_REPORT, reports)])
+        assert [assoc.send_c_store(each).Status for each in series[:2]] == [0, 0]
+        assert request(assoc, references(series[:2])) == 0x0000
+
+        kind, information, over = reports.wait()
+
+        assert (kind, over) == (1, assoc)
+        assert uids(information.ReferencedSOPSequence) == [s.SOPInstanceUID for s in series[:2]]
+        assert assoc.send_c_store(series[2]).Status == 0x0000
+        assoc.release()
+    commitments.stop()
+    registry.stop()
 
 
 def test_each_instance_that_is_not_safe_is_named_with_its_reason(database, tmp_path, series):

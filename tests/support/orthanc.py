@@ -145,7 +145,7 @@ class Orthanc:
         return self._get_bytes(path).decode()
 
     def _get_bytes(self, path: str) -> bytes:
-        with urllib.request.urlopen(  # noqa: S310 - our own loopback address
+        with urllib.request.urlopen(
             f"http://127.0.0.1:{self._http_port}{path}", timeout=10
         ) as answer:
             return bytes(answer.read())
