@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dicomnode.config import Config, PipelineConfig
 from dicomnode.errors import ConfigError
-from dicomnode.inference.manifest import SHIPPED_MODELS, Manifest, find_manifests
+from dicomnode.inference.manifest import (
+    CONTRACTS,
+    SHIPPED_MODELS,
+    Manifest,
+    ManifestSegment,
+    find_manifests,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,22 +26,22 @@ class PipelineSetup:
     name : str
         As configured.
     config : PipelineConfig
-    segment : Manifest
-    classify : tuple of Manifest
+    segment, classify : tuple of Manifest
+        In the order they are asked.
     version : str
         Changes whenever a model's manifest does: the same series then is worth another analysis.
     """
 
     name: str
     config: PipelineConfig
-    segment: Manifest
+    segment: tuple[Manifest, ...]
     classify: tuple[Manifest, ...]
     version: str
 
     @property
     def manifests(self) -> tuple[Manifest, ...]:
         """All models, in the order they are asked."""
-        return (self.segment, *self.classify)
+        return (*self.segment, *self.classify)
 
     @property
     def triton_models(self) -> tuple[str, ...]:
@@ -58,7 +64,7 @@ def build_setups(config: Config) -> dict[str, PipelineSetup]:
     ManifestInvalid
         If a manifest in one of the model repositories cannot be used.
     """
-    manifests = find_manifests((SHIPPED_MODELS, *config.inference.model_repositories))
+    manifests = find_manifests((SHIPPED_MODELS, CONTRACTS, *config.inference.model_repositories))
     faults: list[str] = []
     for name, pipeline in config.pipelines.items():
         for key, task, wanted in (
@@ -75,15 +81,16 @@ def build_setups(config: Config) -> dict[str, PipelineSetup]:
                         f"{path}: wanted a model that can {task}, {model!r} is there to "
                         f"{manifests[model].task}"
                     )
+        faults.extend(_order_faults(name, pipeline, manifests))
     if faults:
         raise ConfigError(tuple(faults))
     return {name: _build(name, pipeline, manifests) for name, pipeline in config.pipelines.items()}
 
 
 def _build(name: str, pipeline: PipelineConfig, manifests: Mapping[str, Manifest]) -> PipelineSetup:
-    segment = manifests[pipeline.segment[0]]
+    segment = tuple(manifests[each] for each in pipeline.segment)
     classify = tuple(manifests[each] for each in pipeline.classify)
-    digests = ":".join(each.digest for each in (segment, *classify))
+    digests = ":".join(each.digest for each in (*segment, *classify))
     return PipelineSetup(
         name=name,
         config=pipeline,
@@ -91,3 +98,27 @@ def _build(name: str, pipeline: PipelineConfig, manifests: Mapping[str, Manifest
         classify=classify,
         version=f"{name}-{hashlib.sha256(digests.encode('ascii')).hexdigest()[:8]}",
     )
+
+
+def _order_faults(
+    name: str, pipeline: PipelineConfig, manifests: Mapping[str, Manifest]
+) -> Iterator[str]:
+    """Name what a model needs of those before it and does not get."""
+    known: list[ManifestSegment] = []
+    for key, models in (("segment", pipeline.segment), ("classify", pipeline.classify)):
+        for index, model in enumerate(models):
+            manifest = manifests.get(model)
+            if manifest is None:
+                continue
+            for structure in manifest.needed_structures:
+                side = structure.laterality
+                if not any(
+                    each.type == structure.type and (side is None or each.laterality == side)
+                    for each in known
+                ):
+                    words = structure.type.meaning + (f", {side.meaning}" if side else "")
+                    yield (
+                        f"pipelines.{name}.{key}.{index}: {model!r} needs a segment ({words}) "
+                        "of a model before it, found none"
+                    )
+            known.extend(manifest.segments)

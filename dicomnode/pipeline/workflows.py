@@ -22,10 +22,11 @@ from dicomnode.database.job_rows import (
 )
 from dicomnode.database.series_rows import list_instances
 from dicomnode.engine import JobQueue, Queue, run_step
-from dicomnode.errors import NodeError, SeriesError, StateError
+from dicomnode.errors import InferenceCancelled, NodeError, SeriesError, StateError
 from dicomnode.inference.client import TritonClient
 from dicomnode.log import get_logger
 from dicomnode.metrics import JOBS
+from dicomnode.model.findings import Findings
 from dicomnode.model.series import SeriesRevision, content_digest
 from dicomnode.pipeline import analysis
 from dicomnode.pipeline.delivery import Delivery
@@ -173,6 +174,8 @@ class Workflows:
         job = self._job(job_id)
         try:
             return step(job)
+        except InferenceCancelled:
+            return "cancelled"  # which its record says already
         except NodeError as error:
             state = "waiting" if error.retryable else "failed"
             self._end(job, state, reason=type(error).__name__, sentence=str(error))
@@ -216,7 +219,15 @@ class Workflows:
         workspace = self._workspace(job.id)
         if not workspace.has("findings"):
             watch = analysis.Stopwatch(job.pipeline)
-            analysis.infer(workspace, self._setup(job), self._client, watch)
+            findings = analysis.infer(
+                workspace,
+                self._setup(job),
+                self._client,
+                watch,
+                cancelled=lambda: self._job(job.id).state == "cancelled",
+            )
+            with self._database.begin() as transaction:
+                set_job(transaction, job.id, models=_record(findings))
             self._add_seconds(job.id, watch)
         return "go"
 
@@ -306,3 +317,19 @@ class Workflows:
             )
         JOBS.labels(job.pipeline, state).inc()
         _log.info("job_state", job=job.id, state=state, reason=reason)
+
+
+def _record(findings: Findings) -> list[dict[str, str]]:
+    """Return what a job's record keeps of the models that were asked."""
+    return [
+        {
+            "name": each.name,
+            "version": each.version,
+            "manifest_digest": each.manifest_digest,
+            "triton_model": each.triton_model,
+            "server": each.server,
+            "asked_at": each.asked_at,
+        }
+        for each in findings.models
+        if each.asked_at
+    ]

@@ -87,7 +87,7 @@ def encode_segmentation(
 
     made = Segmentation(
         source_images=_stand_ins(planes, frame_uids, findings, context),
-        pixel_array=_renumbered(findings.label_map.labels, numbers),
+        pixel_array=_pixels(findings, numbers),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
             _describe(segment, numbers[segment.number], findings, context) for segment in segments
@@ -125,12 +125,14 @@ def segment_numbers(findings: Findings) -> dict[int, int]:
     # Slice by slice: bincount widens its input to eight bytes a voxel.
     for plane in findings.label_map.labels:
         counts += np.bincount(plane.ravel(), minlength=256)
-    present = [int(number) for number in np.flatnonzero(counts) if number]
+    values = [int(value) for value in np.flatnonzero(counts) if value]
+    overlaps = findings.label_map.overlaps
+    present = {number for value in values for number in overlaps.get(value, (value,))}
     known = [segment.number for segment in findings.segments]
-    strange = sorted(set(present) - set(known))
+    strange = sorted(present - set(known))
     if strange:
         raise ResultError(f"the label map holds {strange}, described are {sorted(known)}")
-    found = [number for number in known if number in set(present)]
+    found = [number for number in known if number in present]
     return {number: index for index, number in enumerate(found, start=1)}
 
 
@@ -178,8 +180,14 @@ def _stand_ins(
     return images
 
 
-def _renumbered(labels: NDArray[np.uint8], numbers: dict[int, int]) -> NDArray[np.uint8]:
-    """Return labels with the numbers of the SEG; the array itself where nothing changes."""
+def _pixels(findings: Findings, numbers: dict[int, int]) -> NDArray[np.uint8]:
+    """Return labels with the numbers of the SEG, or a mask for each segment if some overlap."""
+    labels = findings.label_map.labels
+    if findings.label_map.overlaps:
+        masks = np.empty((*labels.shape, len(numbers)), np.uint8)
+        for old, new in numbers.items():
+            masks[..., new - 1] = findings.label_map.values_of(old)[labels]
+        return masks
     if all(old == new for old, new in numbers.items()):
         return labels
     table = np.zeros(256, dtype=np.uint8)
