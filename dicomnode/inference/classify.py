@@ -137,6 +137,14 @@ def _scores(
             f"model {manifest.triton.model!r}: wanted probabilities in {given.tensor}, "
             f"found {scores} (is an activation missing in the manifest?)"
         )
+    total = sum(scores)
+    if (classification.score_kind, classification.decision) == ("probability", "argmax") and not (
+        abs(total - 1) <= _ROUNDING * max(10, len(scores))
+    ):
+        raise ModelContractMismatch(
+            f"model {manifest.triton.model!r}: wanted probabilities that add up to 1 in "
+            f"{given.tensor}, found {total:.3g} (is an activation missing in the manifest?)"
+        )
     return scores
 
 

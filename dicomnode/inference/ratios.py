@@ -35,7 +35,7 @@ def is_structure(segment: Segment, structure: StructureTable) -> bool:
     """Whether a segment is what a manifest asks for."""
     side = structure.laterality
     return segment.property_type == structure.type.code and (
-        side is None or segment.laterality == side.code
+        side is None or (segment.laterality is not None and segment.laterality == side.code)
     )
 
 
