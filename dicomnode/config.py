@@ -162,7 +162,10 @@ class PipelineConfig(_Section):
 
     ae_title: AETitle = Field(description="Called AE title, exactly as peers use it.")
     segment: Names = Field(
-        ("lung", "opacities"), min_length=1, max_length=16, description="Segmentation manifests, in order."
+        ("lung", "opacities"),
+        min_length=1,
+        max_length=16,
+        description="Segmentation manifests, in order.",
     )
     classify: Names = Field(("opacity",), description="Classification manifests.")
     destinations: Names = Field(description="Where results go, by name.")

@@ -70,7 +70,7 @@ def check_lungs(labels: NDArray[np.uint8], segments: Sequence[Segment]) -> tuple
 
 
 def _one_missing(lungs: Sequence[Segment]) -> tuple[Guard, ...]:
-    # A model may give both lungs as one segment, of no side; pydicom compares codes with codes only.
+    # A model may give both lungs as one segment of no side; codes compare with codes only.
     sided = [(each.laterality, each.volume_ml) for each in lungs if each.laterality is not None]
     by_side = {
         side.meaning.lower(): sum(volume_ml for found, volume_ml in sided if found == side)

@@ -73,8 +73,8 @@ def volume_of(hu_lps: np.ndarray, *, turned: bool) -> Volume:
 
 def interpolated(array: np.ndarray, positions: list[np.ndarray]) -> np.ndarray:
     """Read linearly at positions along each axis; beyond the ends the last value goes on."""
-    for axis, at in enumerate(positions):
-        at = np.clip(at, 0, array.shape[axis] - 1)
+    for axis, wanted in enumerate(positions):
+        at = np.clip(wanted, 0, array.shape[axis] - 1)
         low = np.minimum(at.astype(int), max(array.shape[axis] - 2, 0))
         weight = (at - low).reshape([-1 if each == axis else 1 for each in range(3)])
         high = np.minimum(low + 1, array.shape[axis] - 1)
@@ -85,9 +85,7 @@ def interpolated(array: np.ndarray, positions: list[np.ndarray]) -> np.ndarray:
 def lead_of_class_1(hu_lps: np.ndarray, clip, edge: float, sign: int) -> np.ndarray:
     """Probability of class 1 less that of class 0, on the source grid."""
     ratios = [n / s for n, s in zip(NETWORK[::-1], SPACING[::-1], strict=True)]
-    lengths = [
-        round((n - 1) / ratio) + 1 for n, ratio in zip(hu_lps.shape, ratios, strict=True)
-    ]
+    lengths = [round((n - 1) / ratio) + 1 for n, ratio in zip(hu_lps.shape, ratios, strict=True)]
     there = [np.arange(n) * ratio for n, ratio in zip(lengths, ratios, strict=True)]
     values = interpolated(hu_lps.astype(np.float64), there)
     values = (np.clip(values, *clip) - clip[0]) / (clip[1] - clip[0])
@@ -102,9 +100,7 @@ def area_averaged(array: np.ndarray, size: tuple[int, int, int]) -> np.ndarray:
         length = array.shape[axis]
         first = [int(np.floor(i * length / count)) for i in range(count)]
         last = [int(np.ceil((i + 1) * length / count)) for i in range(count)]
-        sums = np.concatenate(
-            [np.zeros_like(array.take([0], axis)), np.cumsum(array, axis)], axis
-        )
+        sums = np.concatenate([np.zeros_like(array.take([0], axis)), np.cumsum(array, axis)], axis)
         widths = np.subtract(last, first).reshape([-1 if a == axis else 1 for a in range(3)])
         array = (sums.take(last, axis) - sums.take(first, axis)) / widths
     return array
@@ -214,9 +210,7 @@ def test_without_lungs_there_is_nothing_to_classify(client: TritonClient):
     assert classify_volume(client, MANIFESTS["clara-covid"], volume, [lungs]) is None
 
 
-@pytest.mark.parametrize(
-    ("value", "answer"), [(100, "covid-positive"), (-100, "covid-negative")]
-)
+@pytest.mark.parametrize(("value", "answer"), [(100, "covid-positive"), (-100, "covid-negative")])
 def test_a_nifti_model_reads_the_volume_in_the_order_x_y_z(
     client: TritonClient, value: int, answer: str
 ):
@@ -268,11 +262,9 @@ def test_a_whole_pipeline_of_brought_models(client: TritonClient, tmp_path: Path
     assert ratio.value == pytest.approx(100 * lesion.volume_ml / lungs.volume_ml)
     is_lung = found.label_map.values_of(1)[found.label_map.labels]
     is_lesion = found.label_map.values_of(2)[found.label_map.labels]
-    np.testing.assert_array_equal(
-        is_lesion, lead_of_class_1(hu, (-1000, 500), 0.6, -1) > 0
-    )
+    np.testing.assert_array_equal(is_lesion, lead_of_class_1(hu, (-1000, 500), 0.6, -1) > 0)
     assert lungs.volume_ml == pytest.approx(is_lung.sum() * np.prod(SPACING) / 1000)
-    assert [each.name for each in found.models][0] == "clara_pt_covid19_ct_lung_segmentation"
+    assert found.models[0].name == "clara_pt_covid19_ct_lung_segmentation"
     assert all(each.asked_at for each in found.models)
     assert len(found.classifications) == 2
     again = workspace.load_findings(volume.geometry)

@@ -1,4 +1,4 @@
-"""A stand-in with the shapes of NVIDIA's COVID model: a sum in which every voxel has its own weight.
+"""A stand-in with the shapes of NVIDIA's COVID model: a sum that weighs every voxel differently.
 
 Any flip, swap or shift of axes, another crop or another scaling gives another score.
 """
