@@ -25,6 +25,7 @@ from dicomnode.errors import (
 )
 from dicomnode.inference.channel import Credentials
 from dicomnode.inference.client import TritonClient
+from dicomnode.inference.intensity import scale
 from dicomnode.inference.manifest import load_manifest
 from dicomnode.inference.network import ask_maps
 from dicomnode.inference.schema import Manifest
@@ -97,6 +98,27 @@ def test_windows_are_asked_several_at_a_time_and_blended(manifest: Manifest, vol
     np.testing.assert_allclose(maps[1], volume, rtol=1e-5)
     np.testing.assert_allclose(maps[0], 1 - volume, rtol=1e-5, atol=1e-6)
     assert script.most_inside == 3
+
+
+@pytest.mark.parametrize(("dtype", "off"), [("FP16", 1e-3), ("UINT8", 0.5 / 255 + 1e-6)])
+def test_half_precision_and_bytes_carry_the_same(
+    tmp_path: Path, volume: np.ndarray, dtype: str, off: float
+):
+    path = tmp_path / "manifest.toml"
+    text = MANIFEST.replace('"FP32"', f'"{dtype}"')
+    if dtype == "UINT8":
+        # What is sent runs from 0 to 255 as well.
+        text = text.replace(
+            "[input.windows]", "[input.intensity]\nfrom_hu = [0, 1]\nto = [0, 255]\n[input.windows]"
+        )
+    path.write_text(text)
+    manifest = load_manifest(path)
+    script = Script(dtype=dtype)
+    with serving(script) as address, TritonClient(address, timeout_seconds=5) as client:
+        assert client.check_contract(manifest).input.volume.tensor == "IN"
+        maps = ask_maps(client, manifest, scale(volume.copy(), manifest.input.intensity))
+
+    np.testing.assert_allclose(maps[1], volume, atol=off)
 
 
 def test_no_more_are_in_flight_than_the_manifest_allows_all_jobs_together(

@@ -1,7 +1,7 @@
 """An inference server over real gRPC that follows a script: for faults that a real one seldom has.
 
-Its one model takes windows, FP32 [N, 1, Z, Y, X], and gives two classes, FP32 [N, 2, Z, Y, X]:
-class 1 has the probability that the voxel's value is.
+Its one model takes windows, [N, 1, Z, Y, X], and gives two classes, [N, 2, Z, Y, X]: class 1 has
+the probability that the voxel's value is (in UINT8, 255 for 1).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 ANSWER, STALL, NAN, SHORT = "answer", "stall", "nan", "short"
+_DTYPES = {"FP32": np.float32, "FP16": np.float16, "UINT8": np.uint8}
 Act = str | tuple[grpc.StatusCode, str]
 
 
@@ -30,6 +31,7 @@ class Script(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     acts: Sequence[Act] = ()
     gather: int = 0
+    dtype: str = "FP32"
     calls: int = 0
     inside: int = 0
     most_inside: int = 0
@@ -53,8 +55,8 @@ class Script(service_pb2_grpc.GRPCInferenceServiceServicer):
         tensor = service_pb2.ModelMetadataResponse.TensorMetadata
         return service_pb2.ModelMetadataResponse(
             name=request.name,
-            inputs=[tensor(name="IN", datatype="FP32", shape=[-1, 1, -1, -1, -1])],
-            outputs=[tensor(name="OUT", datatype="FP32", shape=[-1, 2, -1, -1, -1])],
+            inputs=[tensor(name="IN", datatype=self.dtype, shape=[-1, 1, -1, -1, -1])],
+            outputs=[tensor(name="OUT", datatype=self.dtype, shape=[-1, 2, -1, -1, -1])],
         )
 
     def ModelConfig(self, _request, _context):  # noqa: N802
@@ -88,14 +90,15 @@ class Script(service_pb2_grpc.GRPCInferenceServiceServicer):
         if self.gather:
             self.gathered.wait(10)
         shape = list(request.inputs[0].shape)
-        values = np.frombuffer(request.raw_input_contents[0], np.float32).reshape(shape)
-        maps = np.concatenate((1 - values, values), axis=1)
+        values = np.frombuffer(request.raw_input_contents[0], _DTYPES[self.dtype]).reshape(shape)
+        whole = 255 if self.dtype == "UINT8" else 1
+        maps = np.concatenate((whole - values, values), axis=1)
         if act == NAN:
             maps[0, 0, 0, 0, 0] = np.nan
         if act == SHORT:
             maps = np.ascontiguousarray(maps[:, :, 1:])
         response = service_pb2.ModelInferResponse(model_name=request.model_name)
-        response.outputs.add(name="OUT", datatype="FP32", shape=maps.shape)
+        response.outputs.add(name="OUT", datatype=self.dtype, shape=maps.shape)
         response.raw_output_contents.append(maps.tobytes())
         return response
 
