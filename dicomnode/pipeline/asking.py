@@ -114,7 +114,7 @@ def label_volume(
             labels,
             largest_components=steps.largest_components,
             fill_holes=steps.fill_holes,
-            minimum_voxels=steps.minimum_ml / volume.geometry.voxel_volume_ml,
+            minimum_voxels=steps.minimum_ml / oriented.geometry.voxel_volume_ml,
         )
     return oriented.restore(np.ascontiguousarray(labels))
 
