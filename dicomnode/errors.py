@@ -22,7 +22,8 @@ NodeError                        code . retryable . a sentence without patient d
 |   |-- AssociationRejected      by the standard: transient yes, permanent no
 |   |-- ContextNotAccepted       no
 |   `-- StoreRefused             by status class
-`-- StateError              7xx  no   stored state contradicts itself
+|-- StateError              7xx  no   stored state contradicts itself
+`-- DemoFailed              8xx  no
 
 Codes are the interface; texts are not.  Nothing of a patient may stand in a text.
 """
@@ -247,3 +248,9 @@ class StateError(NodeError):
     """What is stored contradicts itself."""
 
     code = 700
+
+
+class DemoFailed(NodeError):
+    """The demonstration did not come to its end."""
+
+    code = 800

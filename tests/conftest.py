@@ -1,9 +1,11 @@
 """What every test can ask for, and CI's rule on skipped tests.  Peers live in tests/support."""
 
+import logging
 import os
 from pathlib import Path
 
 import pytest
+import structlog
 
 CASES = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -14,6 +16,18 @@ def cases() -> Path:
     if not CASES.is_dir():
         pytest.skip("the real cases are not beside this checkout")
     return CASES
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was():
+    """Commands that run in this process point the log at a stream that ends with the test."""
+    names = (None, "pynetdicom", "dbos", "uvicorn", "alembic")
+    loggers = [logging.getLogger(name) for name in names]  # noqa: TID251  (the libraries' own)
+    before = [logger.handlers[:] for logger in loggers]
+    yield
+    structlog.reset_defaults()
+    for logger, handlers in zip(loggers, before, strict=True):
+        logger.handlers[:] = handlers
 
 
 def _may_be_skipped_in_ci(item):

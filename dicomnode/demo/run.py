@@ -20,7 +20,7 @@ from pydicom import dcmread
 from dicomnode.config import Config
 from dicomnode.database.job_rows import END_STATES, JobRow, list_deliveries, list_jobs
 from dicomnode.demo.phantom import write_series
-from dicomnode.errors import NodeError
+from dicomnode.errors import DemoFailed
 from dicomnode.node import Node
 from dicomnode.pipeline.analysis import PICTURE_FILE, SUMMARY_FILE
 from dicomnode.pipeline.objects import SEG_FILE, SR_FILE
@@ -37,12 +37,6 @@ SENDER: Final = "MODALITY"
 ARCHIVE: Final = "ARCHIVE"
 
 _POLL_SECONDS: Final = 0.1
-
-
-class DemoFailed(NodeError):
-    """The demonstration did not come to its end."""
-
-    code = 900
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from dicomnode import metrics
 from dicomnode.errors import InferenceError, InferenceUnavailable
 from dicomnode.inference import guardian
 from dicomnode.inference.client import TritonClient
-from dicomnode.inference.processes import has_dead_child
+from dicomnode.inference.processes import dead_descendants
 from dicomnode.inference.shared_memory import FOLDER as SHARED_MEMORY
 from dicomnode.inference.triton_files import find_triton, link_backends, server_environment
 from dicomnode.log import get_logger
@@ -41,6 +41,9 @@ _LOG_BYTES: Final = 10_000_000
 # How often the supervisor looks whether the process lives, and asks whether it answers.
 _LOOK_SECONDS: Final = 0.1
 _ASK_SECONDS: Final = 2.0
+
+# A dead process that Triton has not taken note of for this long was a model's.
+_LEFT_LYING_SECONDS: Final = 3.0
 
 _FIRST_BACKOFF_SECONDS: Final = 0.5
 _LONGEST_BACKOFF_SECONDS: Final = 30.0
@@ -98,6 +101,7 @@ class EmbeddedTriton:
         self._up = threading.Event()
         self._settled = threading.Event()
         self._failure: str | None = None
+        self._dead_since: dict[int, float] = {}
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock_file: int | None = None
@@ -263,9 +267,7 @@ class EmbeddedTriton:
             if self._up.is_set() and time.monotonic() < next_question:
                 continue
             next_question = time.monotonic() + _ASK_SECONDS
-            # Triton goes on calling such a model ready, and lets its callers wait.  While models
-            # load it runs processes that only ask for a configuration and end.
-            if self._up.is_set() and has_dead_child(process.pid):
+            if self._up.is_set() and self._has_lost_a_model(process.pid):
                 return "lost the process of a model"
             failed = self._look(client)
             if failed and not self._settled.is_set():
@@ -274,6 +276,17 @@ class EmbeddedTriton:
                 return f"was not ready within {self._startup_seconds:g} s: {self._last_words()}"
             self._rotate_log()
         return "was stopped"
+
+    def _has_lost_a_model(self, guardian_pid: int) -> bool:
+        """Whether a model's process died: Triton goes on calling the model ready all the same.
+
+        While models load, Triton runs processes that only ask for a configuration; when those end
+        it takes note of them, if late.  The dead of a model it leaves lying.
+        """
+        now = time.monotonic()
+        dead = dead_descendants(guardian_pid)
+        self._dead_since = {pid: self._dead_since.get(pid, now) for pid in dead}
+        return any(now - since > _LEFT_LYING_SECONDS for since in self._dead_since.values())
 
     def _look(self, client: TritonClient) -> str:
         """Ask the server for its models; return the reasons of those that failed to load."""

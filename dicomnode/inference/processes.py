@@ -40,9 +40,11 @@ def descendants(pid: int) -> tuple[Process, ...]:
     return tuple(found)
 
 
-def has_dead_child(pid: int) -> bool:
-    """Whether a process below `pid` died and nobody took note, as Triton does with its stubs."""
-    return any(each.is_dead for each in descendants(pid) if each.parent_pid != pid)
+def dead_descendants(pid: int) -> frozenset[int]:
+    """Return the processes below the children of `pid` that ended and nobody took note of."""
+    return frozenset(
+        each.pid for each in descendants(pid) if each.is_dead and each.parent_pid != pid
+    )
 
 
 def _processes() -> Iterator[Process]:

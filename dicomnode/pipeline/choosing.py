@@ -32,7 +32,8 @@ def settle(
         members = list_study(transaction, job.pipeline, job.series_instance_uid)
     latest = max(each.last_received_at for each in members)
     others = [each for each in members if each.series_instance_uid != job.series_instance_uid]
-    if datetime.now(UTC) - latest < timedelta(seconds=rules.study_quiet_seconds):
+    # The absolute value: a clock that was set back must not make this wait for a day.
+    if abs(datetime.now(UTC) - latest) < timedelta(seconds=rules.study_quiet_seconds):
         return None
     if any(each.state == "open" or _is_undecided(each.state, each.decision) for each in others):
         return None

@@ -15,7 +15,7 @@ from dicomnode.pipeline.workflows import (
 
 
 def retry_job(database: Database, jobs: JobQueue, job_id: str) -> str:
-    """Enqueue a failed analysis anew, or the parked deliveries of one that ended well.
+    """Enqueue an analysis anew that failed or was not wanted, or parked deliveries of another.
 
     Returns
     -------
@@ -32,7 +32,8 @@ def retry_job(database: Database, jobs: JobQueue, job_id: str) -> str:
         deliveries = list_deliveries(transaction, job_id)
     if job is None:
         raise StateError(f"no job {job_id}")
-    if job.state in {"failed", "cancelled"}:
+    # The rules of selection may have been changed since: they are asked anew.
+    if job.state in {"failed", "cancelled", "not_selected"}:
         with database.begin() as transaction:
             attempt = job.attempt + 1
             set_job(

@@ -194,6 +194,10 @@ def _template(
         content_time=when.time(),
     )
     _fix_dimension_organization(made, result_uid(context, "dimensions", findings.models))
+    if options.type == "labelmap":
+        # Segment 0 is the background.  OHIF 3.13 takes a segment's color from the item whose place
+        # is its number: where the background comes first, every color is that of a neighbor.
+        made.SegmentSequence.append(made.SegmentSequence.pop(0))
     return made
 
 

@@ -117,6 +117,7 @@ class SeriesRegistry:
         self._limits = {name: _limits(each, inquiry) for name, each in completion.items()}
         # Instances of an open series that are known here; more are another receiver's.
         self._counts: dict[_Key, int] = {}
+        self._unknown: set[str] = set()
         # When the first instance of a series came that is about to be closed.
         self._first: dict[_Key, float] = {}
         self._questions = ThreadPoolExecutor(_QUESTIONS, thread_name_prefix="series-ask")
@@ -154,7 +155,9 @@ class SeriesRegistry:
             for row in rows:
                 key = row.pipeline, row.series_instance_uid
                 if row.pipeline not in self._completion:
-                    _log.warning("series_of_unknown_pipeline", pipeline=row.pipeline)
+                    if row.pipeline not in self._unknown:
+                        self._unknown.add(row.pipeline)
+                        _log.warning("series_of_unknown_pipeline", pipeline=row.pipeline)
                 elif key not in self._open or self._open[key].first_instance_at is None:
                     self._open[key] = resume(now)
                     self._counts[key] = row.instance_count

@@ -334,3 +334,52 @@ def test_a_file_that_is_no_toml_is_named(tmp_path, content):
 def test_a_loaded_configuration_cannot_be_changed(config):
     with pytest.raises(ValueError, match="frozen"):
         config(GOOD).receive.port = 1
+
+
+@pytest.mark.parametrize("compression", ["rle", "jpeg-ls", "jpeg-2000"])
+def test_binary_segmentations_are_not_compressed_frame_by_frame(tmp_path, compression):
+    path = tmp_path / "node.toml"
+    path.write_text(
+        f"""
+        [pipelines.a]
+        ae_title = "A"
+        destinations = ["pacs"]
+        [destinations.pacs]
+        kind = "folder"
+        path = "out"
+        seg = {{ compression = "{compression}" }}
+        """
+    )
+
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+
+    [fault] = caught.value.faults
+    assert fault == (
+        "destinations.pacs.seg: compression of binary segmentations is none or deflate, "
+        f"found '{compression}'"
+    )
+
+
+def test_a_destination_takes_the_default_segmentation_and_report(tmp_path):
+    path = tmp_path / "node.toml"
+    path.write_text(
+        """
+        [pipelines.a]
+        ae_title = "A"
+        destinations = ["pacs"]
+        [destinations.pacs]
+        kind = "folder"
+        path = "out"
+        """
+    )
+
+    config = load(path)
+
+    destination = config.destinations["pacs"]
+    assert destination.objects == ("seg", "sr")
+    assert (destination.seg.type, destination.seg.compression) == ("binary", "none")
+    assert destination.seg.omit_empty_frames
+    assert destination.seg.empty_segments == "omit"
+    assert config.pipelines["a"].report.not_analyzed == "send"
+    assert config.pipelines["a"].report.preliminary

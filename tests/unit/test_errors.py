@@ -24,6 +24,7 @@ RANGES = {
     errors.ResultError: range(500, 600),
     errors.SendError: range(600, 700),
     errors.StateError: range(700, 800),
+    errors.DemoFailed: range(800, 900),
 }
 
 

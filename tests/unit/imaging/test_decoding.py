@@ -73,11 +73,11 @@ def test_a_deflate_bomb_is_a_refusal(tmp_path, monkeypatch):
     ds = pydicom.dcmread(paths[4])
     ds.add_new(0x00091001, "OB", b"")
     ds.add_new(0x7FE10010, "LO", "X")
-    ds.add_new(0x7FE11001, "OB", bytes(1 << 29))
+    ds.add_new(0x7FE11001, "OB", bytes(3 << 27))
     ds.save_as(paths[4])
     assert paths[4].stat().st_size < 1_000_000
     decoding.close_workers()
-    monkeypatch.setattr(decoding, "WORKER_BYTES", 1 << 30)
+    monkeypatch.setattr(decoding, "WORKER_BYTES", 3 << 28)
 
     with pytest.raises(MissingSlices, match=r"MemoryError|ended with status"):
         read_volume(paths)

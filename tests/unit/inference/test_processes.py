@@ -2,7 +2,7 @@ import os
 import subprocess
 import sys
 
-from dicomnode.inference.processes import descendants, has_dead_child
+from dicomnode.inference.processes import dead_descendants, descendants
 
 # A shell that starts a child, waits for word and never asks for the child's status.
 CARELESS = """
@@ -22,11 +22,11 @@ def test_a_child_that_died_unnoticed_is_seen_from_above():
         [sys.executable, "-c", CARELESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as parent:
         below = descendants(os.getpid())
-        before = has_dead_child(os.getpid())
+        before = dead_descendants(os.getpid())
         parent.stdin.write(b"1")
         parent.stdin.flush()
         parent.stdout.readline()
-        after = has_dead_child(os.getpid())
+        after = dead_descendants(os.getpid())
 
     assert parent.pid in {each.pid for each in below}
     assert not before

@@ -433,8 +433,8 @@ def test_a_label_map_says_the_same_in_one_frame_a_slice(tmp_path, compression):
             back[order[source.ReferencedSOPInstanceUID]][frame == number] = label
         assert "SegmentIdentificationSequence" not in group
     np.testing.assert_array_equal(back, made.findings.label_map.labels)
-    # Segment 0 describes the background.
-    assert [each.SegmentNumber for each in segmentation.SegmentSequence] == [0, 1, 2]
+    # Segment 0 describes the background; OHIF gives wrong colors where it comes first.
+    assert [each.SegmentNumber for each in segmentation.SegmentSequence] == [1, 2, 0]
 
 
 def test_a_matrix_that_the_encoder_refuses_is_named(made):

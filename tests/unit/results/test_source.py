@@ -6,11 +6,16 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from dicomnode.config import ScConfig, SegConfig
+from dicomnode.results.capture import encode_captures
+from dicomnode.results.part10 import encode_part10
 from dicomnode.results.refusal import encode_refusal
+from dicomnode.results.seg import encode_segmentation
 from dicomnode.results.source import plain, series_number
 from dicomnode.results.sr import encode_report
 from tests.support.ct import make_series
@@ -77,6 +82,27 @@ def test_a_name_comes_back_to_the_byte(tmp_path, charset, name):
 
     assert report.get_item("PatientName").value.rstrip(b" ") == name
     assert report.get("SpecificCharacterSet") == made.evidence[0].get("SpecificCharacterSet")
+
+
+@pytest.mark.parametrize("kind", ["binary", "labelmap", "images", "multi-frame"])
+@pytest.mark.parametrize(("charset", "name"), NAMES)
+def test_a_name_comes_back_to_the_byte_from_segmentations_and_pictures(
+    tmp_path, charset, name, kind
+):
+    made = with_name(tmp_path, charset, name)
+    shared = {"evidence": made.evidence, "context": made.context}
+    if kind in {"binary", "labelmap"}:
+        result = encode_segmentation(
+            made.findings, volume_sources=made.sources, options=SegConfig(type=kind), **shared
+        )
+    else:
+        picture = np.zeros((2, 2, 3), np.uint8)
+        [result] = encode_captures([picture], models=(), options=ScConfig(form=kind), **shared)
+
+    back = pydicom.dcmread(io.BytesIO(encode_part10(result)))
+
+    assert back.get_item("PatientName").value.rstrip(b" ") == name
+    assert back.get("SpecificCharacterSet") == made.evidence[0].get("SpecificCharacterSet")
 
 
 def test_the_character_set_is_widened_when_a_text_of_ours_needs_it(tmp_path):
