@@ -16,7 +16,11 @@ from dicomnode.model.selection import SelectionRules
 
 REFERENCE = Path(__file__).parents[2] / "config" / "dicomnode.toml"
 
-COMMENTED_OUT = {"inference.tls", "destinations.share", "pipelines.chest-ct.completion.expected_count"}
+COMMENTED_OUT = {
+    "inference.tls",
+    "destinations.share",
+    "pipelines.chest-ct.completion.expected_count",
+}
 """Sections that are shown, but not set: their defaults are none."""
 
 SECTIONS = {

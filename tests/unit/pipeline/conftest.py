@@ -101,7 +101,9 @@ class Bench:
         self.results = folder / "results"
         self.config = Config(
             data_dir=folder / "data",
-            pipelines={"chest": {"ae_title": "CHEST", "segment": ["lung"], "destinations": ["results"]}},
+            pipelines={
+                "chest": {"ae_title": "CHEST", "segment": ["lung"], "destinations": ["results"]}
+            },
             destinations={
                 "results": {"kind": "folder", "path": str(self.results), "max_attempts": 3}
             },
