@@ -9,6 +9,7 @@ class StoreStatus(IntEnum):
     """C-STORE statuses this node answers with (PS3.4 B.2.3, PS3.7 C)."""
 
     SUCCESS = 0x0000
+    DUPLICATE_SOP_INSTANCE = 0x0111
     OUT_OF_RESOURCES = 0xA700
     DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xA900
     CANNOT_UNDERSTAND = 0xC000

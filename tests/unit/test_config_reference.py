@@ -18,6 +18,7 @@ REFERENCE = Path(__file__).parents[2] / "config" / "dicomnode.toml"
 
 COMMENTED_OUT = {
     "receive.tls",
+    "inference.tls",
     "pipelines.chest-ct.completion.expected_count",
     "destinations.pacs.tls",
     "destinations.share",
@@ -32,6 +33,7 @@ SECTIONS = {
     "console": schema.ConsoleConfig,
     "database": schema.DatabaseConfig,
     "inference": schema.InferenceConfig,
+    "inference.tls": schema.InferenceTlsConfig,
     "pipelines.chest-ct": schema.PipelineConfig,
     "pipelines.chest-ct.completion": schema.CompletionConfig,
     "pipelines.chest-ct.completion.expected_count": schema.ArchiveQuery,
@@ -95,7 +97,7 @@ def test_the_reference_is_a_valid_configuration(reference):
         pipeline.ae_title,
         pipeline.segment,
         pipeline.classify,
-    ) == ("DICOMNODE", ("lung",), ("opacity",))
+    ) == ("DICOMNODE", ("lung", "opacities"), ("opacity",))
     assert (
         pacs.kind,
         pacs.ae_title,
