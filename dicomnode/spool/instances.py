@@ -324,16 +324,20 @@ class InstanceStore:
         str
             The pipeline.
         InstanceRef
-            In the order of keys.
+            In the order in which they were stored: of two with one SOP Instance UID the first
+            was acknowledged as the one that stays, and the second perhaps not at all.
         """
         removed = remove_leftovers(self._folder) + remove_leftovers(self._incoming)
         if removed:
             _log.info("leftovers_removed", count=removed)
         quarantine = Quarantine(self._root)
-        for path in sorted(self._folder.glob("*/*/*")):
+        unknown: list[tuple[int, str, Path]] = []
+        for path in self._folder.glob("*/*/*"):
             key = path.relative_to(self._root).as_posix()
-            if path.name.startswith(".") or not path.is_file() or is_known(key):
-                continue
+            if not path.name.startswith(".") and not is_known(key) and path.is_file():
+                # Renaming a file into its place changes this time, writing it before does not.
+                unknown.append((path.stat().st_ctime_ns, key, path))
+        for _, key, path in sorted(unknown):
             try:
                 yield path.parts[-3], _read_ref(path, key)
             except InstanceUnreadable as error:

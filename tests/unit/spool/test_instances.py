@@ -214,6 +214,17 @@ def test_a_scan_finds_what_was_stored_with_its_pipeline(store, tmp_path):
     assert set(store.scan()) == stored
 
 
+def test_a_scan_tells_first_what_was_stored_first(store, tmp_path):
+    stored = []
+    for file in reversed(make_series(tmp_path / "ct")):
+        before = tmp_path.stat().st_ctime_ns
+        while tmp_path.stat().st_ctime_ns == before:  # the clock of files ticks slowly
+            os.utime(tmp_path)
+        stored.append(put_file(store, file))
+
+    assert [ref for _, ref in store.scan()] == stored
+
+
 def test_a_scan_does_not_read_what_is_known(store, tmp_path):
     files = make_series(tmp_path / "ct")
     known, unknown = put_file(store, files[0]), put_file(store, files[1])
