@@ -14,7 +14,8 @@ NodeError                        code . retryable . a sentence without patient d
 |   |-- InferenceTimeout         yes  deadline passed
 |   |-- InferenceRejected        no   the server refused the request
 |   |-- ModelContractMismatch    no   wanted and found
-|   `-- ManifestInvalid          no
+|   |-- ManifestInvalid          no
+|   `-- InferenceCancelled       no   the caller gave up, and the server was told
 |-- ResultError             5xx  no
 |-- SendError               6xx
 |   |-- AssociationUnavailable   yes
@@ -189,6 +190,12 @@ class ManifestInvalid(InferenceError):
     """A model manifest cannot be used."""
 
     code = 405
+
+
+class InferenceCancelled(InferenceError):
+    """The caller wanted no answer any more; the server was told."""
+
+    code = 406
 
 
 class ResultError(NodeError):

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from dicomnode.config import Config
+from dicomnode.config import Config, InferenceConfig
 from dicomnode.console.app import build_app
 from dicomnode.console.server import ConsoleServer
 from dicomnode.database import Database, Transaction, open_database
 from dicomnode.database.series_rows import list_keys
 from dicomnode.engine import Engine, JobQueue
 from dicomnode.errors import InferenceError, StateError
+from dicomnode.inference.channel import Credentials
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.manifest import SHIPPED_MODELS
+from dicomnode.inference.repository import with_instances
 from dicomnode.log import get_logger
 from dicomnode.model.series import SeriesRevision
 from dicomnode.pipeline.inquiry import SeriesInquiry
@@ -55,16 +57,37 @@ def open_triton(config: Config, stack: ExitStack) -> TritonClient:
     address = config.inference.triton
     if address == "embedded":
         server = EmbeddedTriton(
-            repositories=(SHIPPED_MODELS, *config.inference.model_repositories),
+            repositories=with_instances(
+                (SHIPPED_MODELS, *config.inference.model_repositories),
+                config.inference.model_instances,
+                folder=config.data_dir / "triton" / "models",
+            ),
             run_dir=config.data_dir / "triton",
             startup_seconds=config.inference.startup_seconds,
+            model_threads=config.inference.model_threads,
         )
         stack.callback(server.stop)
         server.start()
         address = server.address
-    client = TritonClient(address, timeout_seconds=config.inference.timeout_seconds)
+    client = TritonClient(
+        address,
+        timeout_seconds=config.inference.timeout_seconds,
+        credentials=_credentials(config.inference),
+    )
     stack.callback(client.close)
     return client
+
+
+def _credentials(config: InferenceConfig) -> Credentials | None:
+    if config.tls is None:
+        return None
+    return Credentials(
+        tls=True,
+        ca_file=config.tls.ca_file,
+        cert_file=config.tls.cert_file,
+        key_file=config.tls.key_file,
+        token_file=config.token_file,
+    )
 
 
 class Node:

@@ -61,6 +61,11 @@ def show(job_id: JobArgument, config: ConfigOption = None, *, as_json: JsonOptio
     why = f": {job.sentence}" if job.sentence else ""
     lines = [f"{job.id}", f"  {job.state}{why}"]
     lines += [f"  {stage}: {seconds:.2f} s" for stage, seconds in job.seconds.items()]
+    lines += [
+        f"  asked {each['name']} {each['version']} on {each['server']} at {each['asked_at']}, "
+        f"manifest {each['manifest_digest'][:12]}"
+        for each in job.models
+    ]
     lines += [f"  {name}: {key}" for name, key in job.files.items()]
     lines += [
         f"  to {each.destination}: {each.state}, attempt {each.attempts}, {each.words or ''}"

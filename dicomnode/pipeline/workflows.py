@@ -25,12 +25,13 @@ from dicomnode.database.job_rows import (
 )
 from dicomnode.database.series_rows import list_instances, set_fault
 from dicomnode.engine import JobQueue, Queue, run_step
-from dicomnode.errors import NodeError, StateError
+from dicomnode.errors import InferenceCancelled, NodeError, StateError
 from dicomnode.imaging.contents import Faulty, SeriesContents
 from dicomnode.imaging.volume import SeriesFault
 from dicomnode.inference.client import TritonClient
 from dicomnode.log import get_logger
 from dicomnode.metrics import JOBS
+from dicomnode.model.findings import Findings
 from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision, content_digest
 from dicomnode.pipeline import analysis
@@ -194,6 +195,8 @@ class Workflows:
     def _in_words(self, job: JobRow, stage: str, step: Callable[[JobRow], str]) -> str:
         try:
             return step(job)
+        except InferenceCancelled:
+            return "cancelled"  # which its record says already
         except NodeError as error:
             state = "waiting" if error.retryable else "failed"
             ended = self._end(job, state, reason=type(error).__name__, sentence=str(error))
@@ -298,7 +301,15 @@ class Workflows:
         workspace = self._workspace(job.id)
         if not workspace.has("findings"):
             watch = analysis.Stopwatch(job.pipeline)
-            analysis.infer(workspace, self._setup(job), self._client, watch)
+            findings = analysis.infer(
+                workspace,
+                self._setup(job),
+                self._client,
+                watch,
+                cancelled=lambda: self._job(job.id).state == "cancelled",
+            )
+            with self._database.begin() as transaction:
+                set_job(transaction, job.id, models=_record(findings))
             self._add_seconds(job.id, watch)
         return "go"
 
@@ -394,3 +405,19 @@ class Workflows:
         JOBS.labels(job.pipeline, state).inc()
         _log.info("job_state", job=job.id, state=state, reason=reason)
         return state
+
+
+def _record(findings: Findings) -> list[dict[str, str]]:
+    """Return what a job's record keeps of the models that were asked."""
+    return [
+        {
+            "name": each.name,
+            "version": each.version,
+            "manifest_digest": each.manifest_digest,
+            "triton_model": each.triton_model,
+            "server": each.server,
+            "asked_at": each.asked_at,
+        }
+        for each in findings.models
+        if each.asked_at
+    ]

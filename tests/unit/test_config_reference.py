@@ -16,7 +16,11 @@ from dicomnode.model.selection import SelectionRules
 
 REFERENCE = Path(__file__).parents[2] / "config" / "dicomnode.toml"
 
-COMMENTED_OUT = {"destinations.share", "pipelines.chest-ct.completion.expected_count"}
+COMMENTED_OUT = {
+    "destinations.share",
+    "inference.tls",
+    "pipelines.chest-ct.completion.expected_count",
+}
 """Sections that are shown, but not set: their defaults are none."""
 
 SECTIONS = {
@@ -25,6 +29,7 @@ SECTIONS = {
     "console": schema.ConsoleConfig,
     "database": schema.DatabaseConfig,
     "inference": schema.InferenceConfig,
+    "inference.tls": schema.InferenceTlsConfig,
     "pipelines.chest-ct": schema.PipelineConfig,
     "pipelines.chest-ct.completion": schema.CompletionConfig,
     "pipelines.chest-ct.completion.expected_count": schema.ArchiveQuery,
@@ -87,7 +92,7 @@ def test_the_reference_is_a_valid_configuration(reference):
         pipeline.ae_title,
         pipeline.segment,
         pipeline.classify,
-    ) == ("DICOMNODE", ("lung",), ("opacity",))
+    ) == ("DICOMNODE", ("lung", "opacities"), ("opacity",))
     assert (
         pacs.kind,
         pacs.ae_title,
