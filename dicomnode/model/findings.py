@@ -29,7 +29,8 @@ class ModelIdentity:
     server : str
         Name and version of the server that ran it, as it says itself.
     asked_at : str
-        When it was asked, ISO 8601; empty where it was not.
+        When it was asked, ISO 8601; empty where it was not.  Told in the summary and the job's
+        record, not in DICOM objects: a repeat makes the same ones.
     """
 
     name: str

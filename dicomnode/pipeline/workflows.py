@@ -301,16 +301,19 @@ class Workflows:
         workspace = self._workspace(job.id)
         if not workspace.has("findings"):
             watch = analysis.Stopwatch(job.pipeline)
-            findings = analysis.infer(
+            analysis.infer(
                 workspace,
                 self._setup(job),
                 self._client,
                 watch,
                 cancelled=lambda: self._job(job.id).state == "cancelled",
             )
-            with self._database.begin() as transaction:
-                set_job(transaction, job.id, models=_record(findings))
             self._add_seconds(job.id, watch)
+        # From the work files: a step that runs again after a crash finds them made.
+        volume, _paths = workspace.load_volume()
+        findings = workspace.load_findings(volume.geometry)
+        with self._database.begin() as transaction:
+            set_job(transaction, job.id, models=_record(findings))
         return "go"
 
     def _results(self, job: JobRow) -> str:

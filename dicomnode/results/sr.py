@@ -307,7 +307,6 @@ def _algorithm(model: ModelIdentity) -> AlgorithmIdentification:
         parameters=[
             f"manifest sha256:{model.manifest_digest}",
             f"Triton model {model.triton_model} on {model.server}",
-            *([f"asked at {model.asked_at}"] if model.asked_at else []),
         ],
     )
 
