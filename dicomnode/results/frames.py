@@ -97,8 +97,11 @@ def count_segments(findings: Findings) -> NDArray[np.int64]:
 
 def has_overlaps(findings: Findings) -> bool:
     """Whether a voxel belongs to more than one segment."""
-    values = list(findings.label_map.overlaps)
-    return bool(values) and bool(count_voxels(findings.label_map.labels)[:, values].any())
+    stands_for_several = np.zeros(256, np.bool_)
+    stands_for_several[list(findings.label_map.overlaps)] = True
+    return bool(findings.label_map.overlaps) and any(
+        stands_for_several[plane].any() for plane in findings.label_map.labels
+    )
 
 
 def number_segments(findings: Findings, counts: NDArray[np.int64], *, keep: bool) -> dict[int, int]:
