@@ -17,8 +17,8 @@ from dicomnode.model.selection import SelectionRules
 REFERENCE = Path(__file__).parents[2] / "config" / "dicomnode.toml"
 
 COMMENTED_OUT = {
-    "destinations.share",
     "inference.tls",
+    "destinations.share",
     "pipelines.chest-ct.completion.expected_count",
 }
 """Sections that are shown, but not set: their defaults are none."""
