@@ -367,7 +367,9 @@ class SegConfig(_Section):
     """What segmentations for a destination look like."""
 
     type: Literal["binary", "labelmap"] = Field(
-        "binary", description="labelmap: Label Map Segmentation, which few archives know yet."
+        "binary",
+        description="labelmap: Label Map Segmentation, which few archives know yet; binary all the "
+        "same where segments overlap.",
     )
     compression: Literal["none", "deflate", "rle", "jpeg-ls", "jpeg-2000"] = Field(
         "none", description="Without loss. Frame by frame (rle, jpeg-*) for labelmap only."
