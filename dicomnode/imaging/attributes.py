@@ -21,7 +21,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import VR
 
 from dicomnode.errors import UnsupportedImage
-from dicomnode.imaging.header import Header
+from dicomnode.imaging.elements import Header
 from dicomnode.standard.uids import is_valid_uid
 
 _PADDING: Final = " \0"
