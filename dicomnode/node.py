@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from dicomnode.config import Config
 from dicomnode.console.app import build_app
@@ -17,6 +18,7 @@ from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.manifest import SHIPPED_MODELS
 from dicomnode.log import get_logger
 from dicomnode.model.series import SeriesRevision
+from dicomnode.pipeline.looking_after import park_broken
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 from dicomnode.pipeline.workflows import Workflows, queues, submit
 from dicomnode.receive.scp import StorageSCP
@@ -121,12 +123,18 @@ class Node:
             client=client,
             jobs=jobs,
             destinations=config.destinations,
+            return_to={
+                each.ae_title: each.return_to
+                for each in config.receive.allowed_callers
+                if each.return_to is not None
+            },
         )
         engine = Engine(
             database,
             slot="node",
             workflows=workflows.by_name(),
             queues=queues(analyses=config.work_concurrency),
+            on_sweep=partial(park_broken, database, jobs),
         )
         engine.start()
         self._parts.callback(engine.stop, drain_seconds=config.drain_seconds)

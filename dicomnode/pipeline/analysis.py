@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,6 +26,7 @@ from dicomnode.metrics import STAGE_SECONDS
 from dicomnode.model.findings import Classification, Findings, LabelMap
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.results.evidence import ResultContext, read_evidence
+from dicomnode.results.nifti import encode_label_map
 from dicomnode.results.part10 import encode_part10
 from dicomnode.results.picture import draw_overlay
 from dicomnode.results.refusal import encode_refusal
@@ -39,7 +40,16 @@ SR_FILE: Final = "sr.dcm"
 PICTURE_FILE: Final = "overlay.png"
 SUMMARY_FILE: Final = "findings.json"
 
-OBJECT_FILES: Final = {"seg": SEG_FILE, "sr": SR_FILE}
+LABELS_FILE: Final = "labels.nii.gz"
+
+OBJECT_FILES: Final = {
+    "seg": SEG_FILE,
+    "sr": SR_FILE,
+    "sc": "sc.dcm",
+    "png": PICTURE_FILE,
+    "json": SUMMARY_FILE,
+    "nifti": LABELS_FILE,
+}
 """What destinations can ask for, and the file that holds it."""
 
 
@@ -146,6 +156,7 @@ def write_results(
     revision: int,
     created: datetime,
     watch: Stopwatch,
+    kinds: Collection[str] = (),
 ) -> dict[str, bytes]:
     """Make the result objects from what the workspace holds.
 
@@ -153,6 +164,8 @@ def write_results(
     ----------
     created : datetime
         Start of the analysis, aware; written into the objects, so a repeat passes the same.
+    kinds : collection of str
+        What is made on request only: ``nifti``.
 
     Returns
     -------
@@ -183,6 +196,9 @@ def write_results(
             segments=findings.segments,
             lines=_headlines(findings),
         )
+    if "nifti" in kinds:
+        with watch.time("nifti"):
+            contents[LABELS_FILE] = encode_label_map(findings.label_map)
     summary = summarize(findings, context=context)
     contents[SUMMARY_FILE] = (json.dumps(summary, indent=2) + "\n").encode()
     return contents

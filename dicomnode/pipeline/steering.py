@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dicomnode.database import Database
-from dicomnode.database.job_rows import END_STATES, get_job, list_deliveries, set_delivery, set_job
+from dicomnode.database.delivery_rows import reopen_delivery
+from dicomnode.database.job_rows import END_STATES, get_job, list_deliveries, set_job
 from dicomnode.engine import JobQueue
 from dicomnode.errors import StateError
-from dicomnode.pipeline.workflows import (
-    analysis_workflow_id,
-    enqueue_analysis,
-    enqueue_delivery,
-)
+from dicomnode.pipeline.identifiers import analysis_workflow_id
+from dicomnode.pipeline.workflows import enqueue_analysis, enqueue_delivery
 
 
 def retry_job(database: Database, jobs: JobQueue, job_id: str) -> str:
@@ -40,23 +38,19 @@ def retry_job(database: Database, jobs: JobQueue, job_id: str) -> str:
                 attempt=job.attempt + 1,
                 reason=None,
                 sentence=None,
+                runner=None,
             )
-        enqueue_analysis(jobs, job_id, job.attempt + 1)
+            enqueue_analysis(jobs, transaction, job_id, job.attempt + 1)
         return f"{job_id}: the analysis was enqueued again"
     parked = [each for each in deliveries if each.state == "parked"]
     if not parked:
         raise StateError(f"{job_id} is {job.state} and has no parked delivery: nothing to retry")
     for each in parked:
         with database.begin() as transaction:
-            set_delivery(
-                transaction,
-                job_id,
-                each.destination,
-                state="pending",
-                attempts=each.attempts,
-                words="retried by an operator",
+            number = reopen_delivery(
+                transaction, job_id, each.destination, "retried by an operator"
             )
-        enqueue_delivery(jobs, job_id, each.destination, each.attempts + 1)
+            enqueue_delivery(jobs, transaction, job_id, each.destination, number)
     names = ", ".join(each.destination for each in parked)
     return f"{job_id}: delivery was enqueued again to {names}"
 
@@ -84,6 +78,7 @@ def cancel_job(database: Database, jobs: JobQueue, job_id: str) -> str:
             transaction,
             job_id,
             state="cancelled",
+            runner=None,
             reason="operator",
             sentence="given up by an operator",
         )

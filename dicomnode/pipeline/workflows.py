@@ -6,29 +6,35 @@ deliver:  send -> done | send again later, durably | parked (one workflow an att
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from dicomnode.config import Destination
-from dicomnode.database import Database, Transaction
+from dicomnode.database import Database, Transaction, is_away
+from dicomnode.database.delivery_rows import open_delivery
 from dicomnode.database.job_rows import (
     JobRow,
     add_seconds,
     begin_stage,
     create_job,
+    end_stage,
+    finish_job,
     get_job,
-    set_delivery,
-    set_job,
+    plan_attempt,
 )
 from dicomnode.database.series_rows import list_instances
 from dicomnode.engine import JobQueue, Queue, run_step
-from dicomnode.errors import NodeError, SeriesError, StateError
+from dicomnode.errors import InferenceCancelled, NodeError, SeriesError, StateError
 from dicomnode.inference.client import TritonClient
 from dicomnode.log import get_logger
 from dicomnode.metrics import JOBS
 from dicomnode.model.series import SeriesRevision, content_digest
 from dicomnode.pipeline import analysis
 from dicomnode.pipeline.delivery import Delivery
+from dicomnode.pipeline.identifiers import analysis_workflow_id, delivery_workflow_id
+from dicomnode.pipeline.looking_after import watch_for_cancel
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.results import Outbox
@@ -68,29 +74,42 @@ def submit(
     return job_id
 
 
-def analysis_workflow_id(job_id: str, attempt: int) -> str:
-    """Return the id of a job's analysis in the engine; the first attempt's is the job's own."""
-    return job_id if attempt == 1 else f"{job_id}:try:{attempt}"
-
-
 def enqueue_analysis(
-    jobs: JobQueue, job_id: str, attempt: int, *, delay_seconds: float = 0.0
+    jobs: JobQueue,
+    transaction: Transaction,
+    job_id: str,
+    attempt: int,
+    *,
+    delay_seconds: float = 0.0,
 ) -> None:
-    """Enqueue a further attempt at an analysis."""
+    """Enqueue a further attempt at an analysis, in the caller's transaction."""
     workflow_id = analysis_workflow_id(job_id, attempt)
-    jobs.enqueue(
-        ANALYZE_QUEUE, "analyze", workflow_id, job_id, attempt, delay_seconds=delay_seconds
+    jobs.enqueue_in(
+        transaction,
+        ANALYZE_QUEUE,
+        "analyze",
+        workflow_id,
+        job_id,
+        attempt,
+        delay_seconds=delay_seconds,
     )
 
 
 def enqueue_delivery(
-    jobs: JobQueue, job_id: str, destination: str, attempt: int, *, delay_seconds: float = 0.0
+    jobs: JobQueue,
+    transaction: Transaction,
+    job_id: str,
+    destination: str,
+    attempt: int,
+    *,
+    delay_seconds: float = 0.0,
 ) -> None:
-    """Enqueue an attempt at a delivery."""
-    jobs.enqueue(
+    """Enqueue an attempt at a delivery, in the caller's transaction."""
+    jobs.enqueue_in(
+        transaction,
         DELIVER_QUEUE,
         "deliver",
-        f"{job_id}:to:{destination}:{attempt}",
+        delivery_workflow_id(job_id, destination, attempt),
         job_id,
         destination,
         attempt,
@@ -113,6 +132,8 @@ class Workflows:
     jobs : JobQueue
     destinations : mapping of str to Destination
         By name, as configured.
+    return_to : mapping of str to str, optional
+        ``AET@HOST:PORT`` by calling AE title, for the destination ``sender``.
     """
 
     def __init__(
@@ -125,6 +146,7 @@ class Workflows:
         client: TritonClient,
         jobs: JobQueue,
         destinations: Mapping[str, Destination],
+        return_to: Mapping[str, str] | None = None,
     ) -> None:
         self._database = database
         self._store = store
@@ -137,6 +159,7 @@ class Workflows:
             outbox,
             destinations,
             {name: setup.config.ae_title for name, setup in setups.items()},
+            return_to or {},
         )
         self._destinations = destinations
 
@@ -154,33 +177,47 @@ class Workflows:
     # -- analyze
 
     def _analyze(self, job_id: str, attempt: int) -> str:
-        outcome = run_step("assemble", lambda: self._guard(job_id, "assemble", self._assemble))
-        if outcome == "go":
-            outcome = run_step("infer", lambda: self._guard(job_id, "infer", self._infer))
-        if outcome == "go":
-            outcome = run_step("results", lambda: self._guard(job_id, "results", self._results))
+        stages = (
+            ("assemble", self._assemble),
+            ("infer", self._infer),
+            ("results", self._results),
+        )
+        outcome = "go"
+        for stage, step in stages:
+            if outcome == "go":
+                outcome = run_step(stage, partial(self._guard, job_id, attempt, stage, step))
         if outcome == "wait":
             run_step("wait", lambda: self._wait(job_id, attempt))
         elif outcome in ("done", "refused"):
-            run_step("hand_over", lambda: self._hand_over(job_id, outcome))
+            run_step("hand_over", lambda: self._hand_over(job_id))
         return outcome
 
-    def _guard(self, job_id: str, stage: str, step: Callable[[JobRow], str]) -> str:
+    def _guard(self, job_id: str, attempt: int, stage: str, step: Callable[[JobRow], str]) -> str:
         """Run a step; what it raises on purpose becomes the job's state, in words."""
+        runner = uuid.uuid4().hex
         with self._database.begin() as transaction:
-            if not begin_stage(transaction, job_id, stage):
-                return "cancelled"
-        job = self._job(job_id)
+            begun = begin_stage(transaction, job_id, stage, attempt=attempt, runner=runner)
+            job = get_job(transaction, job_id)
+        if job is None:
+            raise StateError(f"job {job_id} is not recorded")
+        if not begun:
+            # Given up by an operator; or this step ran to its end once and died before that was
+            # kept: the state that it left says how it went.
+            return job.state
         try:
             return step(job)
+        except InferenceCancelled:
+            return "cancelled"
         except NodeError as error:
             state = "waiting" if error.retryable else "failed"
             self._end(job, state, reason=type(error).__name__, sentence=str(error))
             return "wait" if error.retryable else "failed"
         except Exception as error:
+            if is_away(error):
+                raise  # the engine repeats the step when the database is back
             self._end(job, "failed", reason=type(error).__name__, sentence="internal error")
             _log.exception("job_failed", job=job_id, stage=stage)
-            raise
+            return "failed"
 
     def _assemble(self, job: JobRow) -> str:
         with self._database.begin() as transaction:
@@ -216,7 +253,9 @@ class Workflows:
         workspace = self._workspace(job.id)
         if not workspace.has("findings"):
             watch = analysis.Stopwatch(job.pipeline)
-            analysis.infer(workspace, self._setup(job), self._client, watch)
+            with watch_for_cancel(self._database, job.id) as cancelled:
+                client = self._client.cancellable(cancelled)
+                analysis.infer(workspace, self._setup(job), client, watch)
             self._add_seconds(job.id, watch)
         return "go"
 
@@ -229,53 +268,58 @@ class Workflows:
             revision=job.revision,
             created=job.created_at,
             watch=watch,
+            kinds={
+                kind
+                for name in self._setup(job).config.destinations
+                if name in self._destinations
+                for kind in self._destinations[name].objects
+            },
         )
         self._keep(job, contents, watch)
         return "done"
 
-    def _hand_over(self, job_id: str, outcome: str) -> None:
+    def _hand_over(self, job_id: str) -> None:
         """Give the results to delivery and clear up; analysis ends here, whatever a PACS does."""
-        job = self._job(job_id)
-        for name in self._setup(job).config.destinations:
-            with self._database.begin() as transaction:
-                set_delivery(transaction, job_id, name, state="pending", attempts=0, words=None)
-            enqueue_delivery(self._jobs, job_id, name, 1)
-        if outcome == "done":
-            self._end(job, "done", reason=None, sentence=None)
+        with self._database.begin() as transaction:
+            job = get_job(transaction, job_id)
+            if job is None:
+                raise StateError(f"job {job_id} is not recorded")
+            if not finish_job(transaction, job_id):
+                return
+            for name in self._setup(job).config.destinations:
+                if open_delivery(transaction, job_id, name):
+                    enqueue_delivery(self._jobs, transaction, job_id, name, 1)
+        if job.state == "running":
+            JOBS.labels(job.pipeline, "done").inc()
+            _log.info("job_state", job=job_id, state="done", reason=None)
         self._outbox.clear_work(job_id)
 
     def _wait(self, job_id: str, attempt: int) -> None:
         delay = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 10))
         with self._database.begin() as transaction:
-            set_job(transaction, job_id, attempt=attempt + 1)
-        enqueue_analysis(self._jobs, job_id, attempt + 1, delay_seconds=delay)
+            if plan_attempt(transaction, job_id, after=attempt):
+                enqueue_analysis(self._jobs, transaction, job_id, attempt + 1, delay_seconds=delay)
 
     # -- deliver
 
     def _deliver(self, job_id: str, destination: str, attempt: int) -> str:
         outcome = run_step("send", lambda: self._delivery.attempt(job_id, destination, attempt))
         if outcome == "again":
-            config = self._destinations[destination]
-            delay = min(
-                config.longest_retry_seconds,
-                config.first_retry_seconds * 2 ** min(attempt - 1, 20),
-            )
-            run_step(
-                "again",
-                lambda: enqueue_delivery(
-                    self._jobs, job_id, destination, attempt + 1, delay_seconds=delay
-                ),
-            )
+            run_step("again", lambda: self._again(job_id, destination, attempt))
         return outcome
 
-    # -- records
-
-    def _job(self, job_id: str) -> JobRow:
+    def _again(self, job_id: str, destination: str, attempt: int) -> None:
+        config = self._destinations[destination]
+        delay = min(
+            config.longest_retry_seconds,
+            config.first_retry_seconds * 2 ** min(attempt - 1, 20),
+        )
         with self._database.begin() as transaction:
-            job = get_job(transaction, job_id)
-        if job is None:
-            raise StateError(f"job {job_id} is not recorded")
-        return job
+            enqueue_delivery(
+                self._jobs, transaction, job_id, destination, attempt + 1, delay_seconds=delay
+            )
+
+    # -- records
 
     def _setup(self, job: JobRow) -> PipelineSetup:
         if job.pipeline not in self._setups:
@@ -288,7 +332,7 @@ class Workflows:
     def _keep(self, job: JobRow, contents: Mapping[str, bytes], watch: analysis.Stopwatch) -> None:
         keys = {name: self._outbox.write(job.id, name, data) for name, data in contents.items()}
         with self._database.begin() as transaction:
-            set_job(transaction, job.id, files=keys)
+            end_stage(transaction, job.id, runner=str(job.runner), files=keys)
         self._add_seconds(job.id, watch)
 
     def _add_seconds(self, job_id: str, watch: analysis.Stopwatch) -> None:
@@ -297,12 +341,16 @@ class Workflows:
 
     def _end(self, job: JobRow, state: str, *, reason: str | None, sentence: str | None) -> None:
         with self._database.begin() as transaction:
-            set_job(
+            ended = end_stage(
                 transaction,
                 job.id,
+                runner=str(job.runner),
                 state=state,
                 reason=reason,
                 sentence=None if sentence is None else sentence[:500],
             )
+        if not ended:
+            _log.info("job_taken_over", job=job.id, state=state, reason=reason)
+            return
         JOBS.labels(job.pipeline, state).inc()
         _log.info("job_state", job=job.id, state=state, reason=reason)

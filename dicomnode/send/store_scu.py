@@ -34,7 +34,12 @@ from dicomnode.standard.sop_classes import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     VERIFICATION,
 )
-from dicomnode.standard.status import describe_store_status, is_success, is_transient
+from dicomnode.standard.status import (
+    DUPLICATE_SOP_INSTANCE,
+    describe_store_status,
+    is_success,
+    is_transient,
+)
 from dicomnode.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 __all__ = ("StoreOutcome", "echo", "send_instances")
@@ -284,7 +289,8 @@ def _send(assoc: Association, file: _File, to: AEAddress) -> StoreOutcome:
         path=file.path,
         status=int(status),
         words=describe_store_status(status),
-        accepted=is_success(status),
+        # Who has it already has it: under our UIDs there is but one object.
+        accepted=is_success(status) or status == DUPLICATE_SOP_INSTANCE,
         transient=is_transient(status),
     )
     _log.info(
