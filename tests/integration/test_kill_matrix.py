@@ -7,8 +7,6 @@ a closer are started again whenever they die.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +18,6 @@ from dicomnode.database.job_rows import list_deliveries, list_jobs
 from dicomnode.database.series_rows import list_series
 from tests.support.ct import asymmetric_hu, make_series
 from tests.support.pacs import FlakyPacs
-from tests.support.postgres import Postgres
 from tests.support.workers import (
     Crew,
     Journal,
@@ -133,7 +130,8 @@ def run_campaign(folder: Path, url: str) -> Campaign:
                 with database.begin() as transaction:
                     jobs = list_jobs(transaction)
                     rows = [each for job in jobs for each in list_deliveries(transaction, job.id)]
-                return len(jobs) == len(rows) == len(POINTS) and all(
+                dead = len(list((folder / "killed").iterdir()))
+                return dead == len(jobs) == len(rows) == len(POINTS) and all(
                     each.state == "delivered" for each in rows
                 )
 
@@ -171,13 +169,11 @@ def run_campaign(folder: Path, url: str) -> Campaign:
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def campaign(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Campaign]:
-    folder = tmp_path_factory.mktemp("kills")
-    with ExitStack() as stack:
-        url = "sqlite"
-        if request.param == "postgresql":
-            url = stack.enter_context(Postgres()).new_database()
-        yield run_campaign(folder, url)
+) -> Campaign:
+    url = "sqlite"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres").new_database()
+    return run_campaign(tmp_path_factory.mktemp("kills"), url)
 
 
 def test_every_point_was_reached_and_every_job_ended_well(campaign: Campaign):
