@@ -468,22 +468,30 @@ def _cross_faults(values: Mapping[str, Any]) -> Iterator[str]:
                 yield f"pipelines.{name}.ae_title: {title!r} already names another pipeline"
         wanted = pipeline.get("destinations")
         for index, destination in enumerate(wanted if isinstance(wanted, list | tuple) else ()):
-            if destination == SENDER:
-                if not _has_return_address(values):
-                    yield (
-                        f"pipelines.{name}.destinations.{index}: nobody has a return_to in "
-                        "receive.allowed_callers"
-                    )
-            elif destination not in named:
+            if destination not in named and destination != SENDER:
                 yield (
                     f"pipelines.{name}.destinations.{index}: no destination is called "
                     f"{destination!r}{_nearest(str(destination), named)}"
                 )
+    yield from _sender_faults(pipelines, named, values)
+
+
+def _sender_faults(
+    pipelines: Mapping[str, Any], named: Mapping[str, Any], values: Mapping[str, Any]
+) -> Iterator[str]:
+    for name, pipeline in pipelines.items():
+        wanted = pipeline.get("destinations") if isinstance(pipeline, Mapping) else None
+        if isinstance(wanted, list | tuple) and SENDER in wanted and not _can_return(values):
+            index = list(wanted).index(SENDER)
+            yield (
+                f"pipelines.{name}.destinations.{index}: nobody in receive.allowed_callers has a "
+                "return_to"
+            )
     if SENDER in named:
         yield f"destinations.{SENDER}: the name is taken: it means whoever sent the series"
 
 
-def _has_return_address(values: Mapping[str, Any]) -> bool:
+def _can_return(values: Mapping[str, Any]) -> bool:
     receive = values.get("receive")
     callers = receive.get("allowed_callers") if isinstance(receive, Mapping) else None
     return any(

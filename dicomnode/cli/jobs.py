@@ -64,10 +64,11 @@ def show(job_id: JobArgument, config: ConfigOption = None, *, as_json: JsonOptio
 @app.command()
 def retry(job_id: JobArgument, config: ConfigOption = None) -> None:
     """Try again: the analysis if it failed, else every delivery that is parked."""
-    with open_records(config) as (_settings, database):
+    with open_records(config) as (settings, database):
         queue = JobQueue(database)
         try:
-            facts.print(retry_job(database, queue, job_id), markup=False)
+            done = retry_job(database, queue, job_id, destinations=settings.destinations)
+            facts.print(done, markup=False)
         finally:
             queue.close()
 

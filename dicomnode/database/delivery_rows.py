@@ -113,8 +113,14 @@ def settle_delivery(
     state: str,
     attempt: int,
     words: str | None,
+    from_settled: bool = False,
 ) -> bool:
     """Record how an attempt left a delivery.
+
+    Parameters
+    ----------
+    from_settled : bool
+        What had been delivered is found to be missing after all.
 
     Returns
     -------
@@ -126,7 +132,7 @@ def settle_delivery(
     query = sa.update(delivery).where(
         _is_delivery(job_id, destination) & (delivery.c.attempts <= attempt)
     )
-    if is_worse:
+    if is_worse and not from_settled:
         query = query.where(delivery.c.state.not_in(SETTLED_STATES))
     settled = transaction.execute(
         query.values(
@@ -140,8 +146,8 @@ def settle_delivery(
 
 
 def list_pending(transaction: Transaction) -> tuple[DeliveryRow, ...]:
-    """Return all deliveries that are under way or wait for their next attempt."""
-    query = sa.select(delivery).where(delivery.c.state == "pending")
+    """Return all deliveries that are under way, or wait for an attempt or for commitment."""
+    query = sa.select(delivery).where(delivery.c.state.in_(("pending", "committing")))
     return tuple(DeliveryRow(**row) for row in transaction.execute(query).mappings())
 
 

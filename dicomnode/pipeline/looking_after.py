@@ -114,6 +114,7 @@ def _park_deliveries(database: Database, jobs: JobQueue) -> int:
                 state="parked",
                 attempt=row.attempts + further,
                 words=f"given up: {words}",
+                from_settled=row.state == "committing",
             )
         _log.error("delivery_given_up", job=row.job_id, destination=row.destination, words=words)
     return parked

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from dicomnode.config import SENDER, Destination
 from dicomnode.database import Database
-from dicomnode.database.delivery_rows import reopen_delivery
+from dicomnode.database.delivery_rows import get_delivery, reopen_delivery
 from dicomnode.database.job_rows import END_STATES, get_job, list_deliveries, set_job
 from dicomnode.engine import JobQueue
 from dicomnode.errors import StateError
+from dicomnode.pipeline.enqueue import enqueue_analysis, enqueue_delivery
 from dicomnode.pipeline.identifiers import analysis_workflow_id
-from dicomnode.pipeline.workflows import enqueue_analysis, enqueue_delivery
 
 
-def retry_job(database: Database, jobs: JobQueue, job_id: str) -> str:
+def retry_job(
+    database: Database,
+    jobs: JobQueue,
+    job_id: str,
+    *,
+    destinations: Mapping[str, Destination] | None = None,
+) -> str:
     """Enqueue a failed analysis anew, or the parked deliveries of one that ended well.
+
+    The analysis goes on from the step that failed: what earlier steps left is still there.
+
+    Parameters
+    ----------
+    destinations : mapping of str to Destination, optional
+        By name, for the limits of each.
 
     Returns
     -------
@@ -50,9 +66,55 @@ def retry_job(database: Database, jobs: JobQueue, job_id: str) -> str:
             number = reopen_delivery(
                 transaction, job_id, each.destination, "retried by an operator"
             )
-            enqueue_delivery(jobs, transaction, job_id, each.destination, number)
+            enqueue_delivery(
+                jobs,
+                transaction,
+                job_id,
+                each.destination,
+                number,
+                config=(destinations or {}).get(each.destination),
+            )
     names = ", ".join(each.destination for each in parked)
     return f"{job_id}: delivery was enqueued again to {names}"
+
+
+def send_job(
+    database: Database,
+    jobs: JobQueue,
+    job_id: str,
+    name: str,
+    *,
+    destinations: Mapping[str, Destination],
+) -> str:
+    """Send the results of a job to a destination, be it one of its pipeline's or not.
+
+    What the destination has taken before is not sent again.
+
+    Returns
+    -------
+    str
+        What was done, in words.
+
+    Raises
+    ------
+    StateError
+        If there is no such job or destination, the job has no results, or it is being sent there.
+    """
+    if name not in destinations and name != SENDER:
+        known = ", ".join(sorted(destinations)) or "none"
+        raise StateError(f"no destination is called {name!r}; known are {known}")
+    with database.begin() as transaction:
+        job = get_job(transaction, job_id)
+        if job is None:
+            raise StateError(f"no job {job_id}")
+        if not job.files:
+            raise StateError(f"{job_id} is {job.state} and has no results to send")
+        row = get_delivery(transaction, job_id, name)
+        if row is not None and row.state == "pending":
+            raise StateError(f"{job_id} is being sent to {name} already")
+        number = reopen_delivery(transaction, job_id, name, "sent by an operator")
+        enqueue_delivery(jobs, transaction, job_id, name, number, config=destinations.get(name))
+    return f"{job_id}: delivery to {name} was enqueued"
 
 
 def cancel_job(database: Database, jobs: JobQueue, job_id: str) -> str:

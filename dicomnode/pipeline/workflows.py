@@ -1,7 +1,8 @@
 """The analysis and its deliveries as durable workflows.  Each step may run again; none does harm.
 
 analyze:  assemble -> infer -> results -> hand over         (waits, durably, while Triton is away)
-deliver:  send -> done | send again later, durably | parked (one workflow an attempt)
+deliver:  send -> done | ask for commitment | send again later, durably | parked
+          (one workflow an attempt)
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from dicomnode.config import Destination
 from dicomnode.database import Database, Transaction, is_away
-from dicomnode.database.delivery_rows import open_delivery
+from dicomnode.database.delivery_rows import get_delivery, open_delivery
 from dicomnode.database.job_rows import (
     JobRow,
     add_seconds,
@@ -25,36 +26,28 @@ from dicomnode.database.job_rows import (
     plan_attempt,
 )
 from dicomnode.database.series_rows import list_instances
-from dicomnode.engine import JobQueue, Queue, run_step
+from dicomnode.engine import JobQueue, run_step
 from dicomnode.errors import InferenceCancelled, NodeError, SeriesError, StateError
 from dicomnode.inference.client import TritonClient
 from dicomnode.log import get_logger
 from dicomnode.metrics import JOBS
 from dicomnode.model.series import SeriesRevision, content_digest
 from dicomnode.pipeline import analysis
+from dicomnode.pipeline.commitment import Commitments
 from dicomnode.pipeline.delivery import Delivery
-from dicomnode.pipeline.identifiers import analysis_workflow_id, delivery_workflow_id
+from dicomnode.pipeline.enqueue import enqueue_analysis, enqueue_delivery, queues
 from dicomnode.pipeline.looking_after import watch_for_cancel
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.results import Outbox
 from dicomnode.spool.workspace import Workspace
 
-ANALYZE_QUEUE: Final = "analyze"
-DELIVER_QUEUE: Final = "deliver"
-
 _FIRST_WAIT_SECONDS: Final = 5.0
 _LONGEST_WAIT_SECONDS: Final = 60.0
 
+__all__ = ("Workflows", "queues", "submit")
+
 _log = get_logger("pipeline")
-
-
-def queues(*, analyses: int) -> tuple[Queue, ...]:
-    """Return the queues a worker listens to."""
-    return (
-        Queue(name=ANALYZE_QUEUE, concurrency=analyses),
-        Queue(name=DELIVER_QUEUE, concurrency=1, is_partitioned=True),
-    )
 
 
 def submit(
@@ -70,52 +63,8 @@ def submit(
     job_id = revision.job_id(version)
     if not create_job(transaction, job_id, revision):
         return None
-    jobs.enqueue_in(transaction, ANALYZE_QUEUE, "analyze", job_id, job_id, 1)
+    enqueue_analysis(jobs, transaction, job_id, 1)
     return job_id
-
-
-def enqueue_analysis(
-    jobs: JobQueue,
-    transaction: Transaction,
-    job_id: str,
-    attempt: int,
-    *,
-    delay_seconds: float = 0.0,
-) -> None:
-    """Enqueue a further attempt at an analysis, in the caller's transaction."""
-    workflow_id = analysis_workflow_id(job_id, attempt)
-    jobs.enqueue_in(
-        transaction,
-        ANALYZE_QUEUE,
-        "analyze",
-        workflow_id,
-        job_id,
-        attempt,
-        delay_seconds=delay_seconds,
-    )
-
-
-def enqueue_delivery(
-    jobs: JobQueue,
-    transaction: Transaction,
-    job_id: str,
-    destination: str,
-    attempt: int,
-    *,
-    delay_seconds: float = 0.0,
-) -> None:
-    """Enqueue an attempt at a delivery, in the caller's transaction."""
-    jobs.enqueue_in(
-        transaction,
-        DELIVER_QUEUE,
-        "deliver",
-        delivery_workflow_id(job_id, destination, attempt),
-        job_id,
-        destination,
-        attempt,
-        partition=destination,
-        delay_seconds=delay_seconds,
-    )
 
 
 class Workflows:
@@ -162,6 +111,7 @@ class Workflows:
             return_to or {},
         )
         self._destinations = destinations
+        self._commitments = Commitments(database, jobs, self._delivery, destinations)
 
     def by_name(self) -> dict[str, Callable[..., Any]]:
         """Return the workflows as the engine wants them."""
@@ -172,7 +122,10 @@ class Workflows:
         def deliver(job_id: str, destination: str, attempt: int) -> str:
             return self._deliver(job_id, destination, attempt)
 
-        return {"analyze": analyze, "deliver": deliver}
+        def check_commitment(transaction_uid: str) -> str:
+            return run_step("check", lambda: self._commitments.check(transaction_uid))
+
+        return {"analyze": analyze, "deliver": deliver, "check_commitment": check_commitment}
 
     # -- analyze
 
@@ -288,7 +241,8 @@ class Workflows:
                 return
             for name in self._setup(job).config.destinations:
                 if open_delivery(transaction, job_id, name):
-                    enqueue_delivery(self._jobs, transaction, job_id, name, 1)
+                    config = self._destinations.get(name)
+                    enqueue_delivery(self._jobs, transaction, job_id, name, 1, config=config)
         if job.state == "running":
             JOBS.labels(job.pipeline, "done").inc()
             _log.info("job_state", job=job_id, state="done", reason=None)
@@ -304,19 +258,33 @@ class Workflows:
 
     def _deliver(self, job_id: str, destination: str, attempt: int) -> str:
         outcome = run_step("send", lambda: self._delivery.attempt(job_id, destination, attempt))
-        if outcome == "again":
+        if outcome == "commit":
+            run_step("commit", lambda: self._commitments.ask(job_id, destination, attempt))
+        elif outcome == "again":
             run_step("again", lambda: self._again(job_id, destination, attempt))
         return outcome
 
-    def _again(self, job_id: str, destination: str, attempt: int) -> None:
-        config = self._destinations[destination]
-        delay = min(
-            config.longest_retry_seconds,
-            config.first_retry_seconds * 2 ** min(attempt - 1, 20),
-        )
+    def _again(self, job_id: str, name: str, attempt: int) -> None:
+        with self._database.begin() as transaction:
+            job = get_job(transaction, job_id)
+            row = get_delivery(transaction, job_id, name)
+        config = None if job is None else self._delivery.resolve(job, name)
+        made = attempt - (0 if row is None else row.attempts_before)
+        delay = 0.0
+        if config is not None:
+            delay = min(
+                config.longest_retry_seconds,
+                config.first_retry_seconds * 2 ** min(max(made, 1) - 1, 20),
+            )
         with self._database.begin() as transaction:
             enqueue_delivery(
-                self._jobs, transaction, job_id, destination, attempt + 1, delay_seconds=delay
+                self._jobs,
+                transaction,
+                job_id,
+                name,
+                attempt + 1,
+                config=config,
+                delay_seconds=delay,
             )
 
     # -- records

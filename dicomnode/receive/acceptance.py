@@ -13,6 +13,7 @@ from dicomnode.standard.sop_classes import (
     CT_TRANSFER_SYNTAXES,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
+    STORAGE_COMMITMENT_PUSH_MODEL,
     VERIFICATION,
 )
 
@@ -43,6 +44,11 @@ def supported_contexts(requested: Iterable[str]) -> list[PresentationContext]:
     for abstract_syntax in dict.fromkeys(requested):
         if abstract_syntax == VERIFICATION:
             contexts.append(build_context(abstract_syntax, list(_UNCOMPRESSED)))
+        elif abstract_syntax == STORAGE_COMMITMENT_PUSH_MODEL:
+            # A peer that answers our request: the SCP of the service, yet it opens the association.
+            context = build_context(abstract_syntax, list(_UNCOMPRESSED))
+            context.scu_role, context.scp_role = False, True
+            contexts.append(context)
         elif abstract_syntax in _STORAGE_CLASSES:
             contexts.append(build_context(abstract_syntax, list(CT_TRANSFER_SYNTAXES)))
     return contexts

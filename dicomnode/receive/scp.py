@@ -25,6 +25,7 @@ from dicomnode.log import get_logger
 from dicomnode.metrics import ASSOCIATIONS
 from dicomnode.receive.acceptance import supported_contexts
 from dicomnode.receive.admission import NO_REASON, Admission, Admitted, Rejected
+from dicomnode.receive.commitment_reports import TakeReport, ignore_report, take_event_report
 from dicomnode.receive.sink import InstanceSink
 from dicomnode.receive.store import Caller, StoreHandler, StoreRequest
 from dicomnode.spool.instances import InstanceStore
@@ -57,6 +58,8 @@ class StorageSCP:
     store : InstanceStore
     quarantine : Quarantine
     sink : InstanceSink
+    on_commitment : callable, optional
+        Told the answers to our own requests for storage commitment.
     """
 
     def __init__(
@@ -67,8 +70,10 @@ class StorageSCP:
         store: InstanceStore,
         quarantine: Quarantine,
         sink: InstanceSink,
+        on_commitment: TakeReport = ignore_report,
     ) -> None:
         self._config = config
+        self._on_commitment = on_commitment
         self._admission = Admission(
             pipelines=pipelines,
             allowed_callers=config.allowed_callers,
@@ -130,6 +135,7 @@ class StorageSCP:
                     (evt.EVT_ABORTED, self._on_ended),
                     (evt.EVT_DATA_RECV, _acknowledge_at_once),
                     (evt.EVT_C_STORE, self._on_store),
+                    (evt.EVT_N_EVENT_REPORT, take_event_report, [self._on_commitment]),
                 ],
                 scp=self,
                 max_connections=config.max_associations + _SPARE_CONNECTIONS,

@@ -1,4 +1,4 @@
-"""A label map as a NIfTI-1 file, for tools that read no SEG.  Voxels in file order, world in RAS."""
+"""A label map as a NIfTI-1 file, for tools that read no SEG.  Its world is RAS millimeters."""
 
 from __future__ import annotations
 

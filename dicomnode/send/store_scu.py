@@ -207,6 +207,7 @@ def _associated(
     to: AEAddress,
     calling_ae_title: str,
     timeout_seconds: float,
+    handlers: Sequence[Any] = (),
 ) -> Iterator[Association]:
     """Open an association, release it at the end of the block, abort it if the block raises."""
     ae = AE(ae_title=calling_ae_title)
@@ -216,7 +217,13 @@ def _associated(
     ae.acse_timeout = timeout_seconds
     ae.dimse_timeout = timeout_seconds
     ae.network_timeout = timeout_seconds
-    assoc = ae.associate(to.host, to.port, contexts=contexts, ae_title=to.ae_title)
+    assoc = ae.associate(
+        to.host,
+        to.port,
+        contexts=contexts,
+        ae_title=to.ae_title,
+        evt_handlers=list(handlers),
+    )
     if not assoc.is_established:
         raise _explain(assoc, to, timeout_seconds)
     try:

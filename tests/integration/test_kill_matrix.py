@@ -167,9 +167,7 @@ def run_campaign(folder: Path, url: str) -> Campaign:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def campaign(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Campaign:
+def campaign(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     url = "sqlite"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres").new_database()

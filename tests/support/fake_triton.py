@@ -50,7 +50,7 @@ class FakeTriton:
     def close(self) -> None:
         """Have nothing to close."""
 
-    def is_ready(self, models: Iterable[str] = ()) -> bool:
+    def is_ready(self, _models: Iterable[str] = ()) -> bool:
         return True
 
     def wait_ready(self, models: Iterable[str], **_named: Any) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from dicomnode import engine as engine_module
 from dicomnode import log
@@ -227,7 +227,7 @@ class Crew:
         self._lock = threading.Lock()
         self._nurse = threading.Thread(target=self._tend, daemon=True)
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> Self:
         self._nurse.start()
         return self
 
