@@ -110,6 +110,12 @@ class ConsoleConfig(_Section):
     port: Port = Field(8080, description="Port to listen on; 0 takes a free one.")
 
 
+class HealthConfig(ConsoleConfig):
+    """Health and metrics of a role that runs alone and has no console."""
+
+    port: Port = Field(8081, description="Port to listen on; 0 takes a free one.")
+
+
 class DatabaseConfig(_Section):
     """Where series, jobs and deliveries are recorded."""
 
@@ -276,6 +282,9 @@ class Config(BaseSettings):
     work_concurrency: int = Field(2, ge=1, le=64, description="Analyses at the same time.")
     receive: ReceiveConfig = ReceiveConfig()
     console: ConsoleConfig = ConsoleConfig()
+    health: HealthConfig | None = Field(
+        None, description="For `receive` and `work` alone; absent: none. `serve` has the console's."
+    )
     database: DatabaseConfig = DatabaseConfig()
     inference: InferenceConfig = InferenceConfig()
     pipelines: dict[Name, PipelineConfig] = Field(min_length=1)

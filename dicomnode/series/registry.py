@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal
 
 from dicomnode.config import CompletionConfig
 from dicomnode.database import Database, Transaction
@@ -30,6 +30,10 @@ from dicomnode.series.completion import (
     resume,
     step,
 )
+from dicomnode.series.neighbors import Neighbors
+
+_ADOPT_SECONDS: Final = 3.0
+"""Between two looks at what neighbors left."""
 
 _Key = tuple[str, str]  # pipeline, Series Instance UID
 
@@ -48,6 +52,8 @@ class SeriesRegistry:
         Called in the transaction that closes a series, with its revision: both or neither.
     clock : callable
         Monotonic seconds.
+    neighbors : Neighbors, optional
+        Where several receivers share the database.
     """
 
     def __init__(
@@ -57,11 +63,14 @@ class SeriesRegistry:
         completion: Mapping[str, CompletionConfig],
         submit: Callable[[Transaction, SeriesRevision], str | None],
         clock: Callable[[], float] = time.monotonic,
+        neighbors: Neighbors | None = None,
     ) -> None:
         self._database = database
         self._completion = completion
         self._submit = submit
         self._clock = clock
+        self._neighbors = neighbors
+        self._adopted_at = clock()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._open: dict[_Key, SeriesState] = {}
@@ -117,6 +126,13 @@ class SeriesRegistry:
             recorded = record_instance(
                 transaction, pipeline, ref, calling_ae_title=calling_ae_title, at=datetime.now(UTC)
             )
+            if self._neighbors is not None:
+                self._neighbors.touch(
+                    transaction,
+                    association_id,
+                    pipeline=pipeline,
+                    series_instance_uid=ref.series_instance_uid,
+                )
         if recorded.sha256 != ref.sha256:
             _log.warning(
                 "instance_differs_from_first",
@@ -148,6 +164,8 @@ class SeriesRegistry:
     ) -> None:
         """Let the series that the association brought instances of know that it ended."""
         _log.info("association_ended", association=association_id, pipeline=pipeline, how=how)
+        if self._neighbors is not None and association_id in self._touched:
+            self._neighbors.ended(association_id)
         with self._changed:
             for key in self._touched.pop(association_id, ()):
                 if key in self._open:
@@ -175,16 +193,39 @@ class SeriesRegistry:
 
     def _run(self) -> None:
         while True:
+            self._look_around()
             with self._changed:
                 wait_seconds = self._tick()
                 if self._stopping:
                     return
                 if not self._due:
+                    if self._neighbors is not None:
+                        wait_seconds = min(wait_seconds or _ADOPT_SECONDS, _ADOPT_SECONDS)
                     self._changed.wait(wait_seconds)
                     continue
                 due, self._due = self._due, []
             for key, decided_on, close in due:
                 self._close(key, decided_on, close)
+
+    def _look_around(self) -> None:
+        """Take up series that a dead neighbor left open; every few seconds, if there are any."""
+        now = self._clock()
+        if self._neighbors is None or now < self._adopted_at + _ADOPT_SECONDS:
+            return
+        self._adopted_at = now
+        try:
+            self._neighbors.bury_dead()
+            with self._database.begin() as transaction:
+                rows = list_series(transaction, state="open")
+        except Exception as error:  # noqa: BLE001  (must outlive a database that is away)
+            _log.warning("adoption_failed", error=type(error).__name__)
+            return
+        with self._lock:
+            for row in rows:
+                # Also those of the living: whoever closes a series first has closed it.
+                if row.pipeline in self._completion:
+                    key = (row.pipeline, row.series_instance_uid)
+                    self._open.setdefault(key, resume(self._clock()))
 
     def _tick(self) -> float | None:
         """Let time pass for all series; return seconds until the next can be due; lock held."""
@@ -201,12 +242,28 @@ class SeriesRegistry:
         pipeline, series_instance_uid = key
         try:
             with self._database.begin() as transaction:
-                revision = close_series(
-                    transaction, pipeline, series_instance_uid, because=close.reason
+                is_busy = (
+                    close.reason != "deadline"
+                    and self._neighbors is not None
+                    and self._neighbors.is_busy(
+                        transaction,
+                        pipeline,
+                        series_instance_uid,
+                        quiet_seconds=self._completion[pipeline].quiet_seconds,
+                    )
                 )
+                revision = None
+                if not is_busy:
+                    revision = close_series(
+                        transaction, pipeline, series_instance_uid, because=close.reason
+                    )
                 job_id = None if revision is None else self._submit(transaction, revision)
         except Exception as error:  # noqa: BLE001  (one series must not stop the closing of others)
             _log.exception("series_close_failed", series=series_instance_uid, error=str(error))
+            with self._changed:
+                self._open[key] = resume(self._clock())
+            return
+        if is_busy:
             with self._changed:
                 self._open[key] = resume(self._clock())
             return
