@@ -83,6 +83,8 @@ class EmbeddedTriton:
         # Names the backend's shared memory after the folder: what a killed server left is known.
         digest = hashlib.sha256(str(self._run_dir).encode()).hexdigest()[:12]
         self._region_prefix = f"dicomnode-triton-{digest}-"
+        # The guardian of a killed node may still be at work when the next node starts.
+        self._own_prefix = f"{self._region_prefix}{os.getpid()}-"
         self._stop = threading.Event()
         self._up = threading.Event()
         self._settled = threading.Event()
@@ -172,7 +174,7 @@ class EmbeddedTriton:
         return [
             *(f"--model-repository={path}" for path in self._repositories),
             f"--backend-directory={backends}",
-            f"--backend-config=python,shm-region-prefix-name={self._region_prefix}",
+            f"--backend-config=python,shm-region-prefix-name={self._own_prefix}",
             f"--grpc-address={_LOOPBACK}",
             f"--grpc-port={self._address.rpartition(':')[2]}",
             "--reuse-grpc-port=true",  # see _hold_port
@@ -218,7 +220,11 @@ class EmbeddedTriton:
                 # No preexec_fn: it can deadlock in a process with threads.  The guardian does all
                 # that has to be done between fork and exec.
                 process = subprocess.Popen(  # noqa: S603  our own program and options
-                    [sys.executable, "-I", "-S", guardian.__file__, str(watched), *command],
+                    [
+                        *(sys.executable, "-I", "-S", guardian.__file__),
+                        *(str(watched), self._own_prefix),
+                        *command,
+                    ],
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -246,8 +252,9 @@ class EmbeddedTriton:
             if self._up.is_set() and time.monotonic() < next_question:
                 continue
             next_question = time.monotonic() + _ASK_SECONDS
-            # Triton goes on calling such a model ready, and lets its callers wait.
-            if has_dead_child(process.pid):
+            # Triton goes on calling such a model ready, and lets its callers wait.  While models
+            # load it runs processes that only ask for a configuration and end.
+            if self._up.is_set() and has_dead_child(process.pid):
                 return "lost the process of a model"
             failed = self._look(client)
             if failed and not self._settled.is_set():

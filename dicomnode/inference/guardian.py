@@ -1,14 +1,17 @@
 """The parent of tritonserver: ends it, and all that it started, when the node is gone.
 
-Run as a script in a process of its own (``python -I -S guardian.py FD COMMAND...``), so it imports
-the standard library only.  FD is the reading end of a pipe that the node keeps open: the kernel
-closes it however the node ends, kill -9 included.  A signal on the death of a parent
-(PR_SET_PDEATHSIG) would be tied to the thread that started the server and would not reach the
-server's own children.
+Run as a script in a process of its own (``python -I -S guardian.py FD PREFIX COMMAND...``), so it
+imports the standard library only.  FD is the reading end of a pipe that the node keeps open: the
+kernel closes it however the node ends, kill -9 included.  PREFIX begins the names of the shared
+memory that this server and no other makes; a killed server leaves it.
+
+A signal on the death of a parent (PR_SET_PDEATHSIG) would be tied to the thread that started the
+server and would not reach the server's own children.
 """
 
 import ctypes
 import os
+import pathlib
 import select
 import signal
 import sys
@@ -17,7 +20,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def main(watched: int, command: list[str]) -> int:
+def main(watched: int, prefix: str, command: list[str]) -> int:
     """Run `command` until it ends or `watched` closes; return its exit status, as a shell does."""
     libc = ctypes.CDLL(None, use_errno=True)
     # Orphans of the server become our children, so that they are found and reaped.
@@ -35,6 +38,8 @@ def main(watched: int, command: list[str]) -> int:
         signal.signal(number, lambda received, _frame: _signal(server, received))
     status = _wait(server, watched)
     _end_group(server)
+    for path in pathlib.Path("/dev/shm").glob(f"{prefix}*"):  # noqa: S108  POSIX shared memory
+        path.unlink(missing_ok=True)
     return os.waitstatus_to_exitcode(status) if status is not None else 1
 
 
@@ -67,6 +72,6 @@ def _signal(pid: int, number: int) -> None:
 
 
 if __name__ == "__main__":
-    code = main(int(sys.argv[1]), sys.argv[2:])
+    code = main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])
     # A server that was killed: the same, in a shell's words.
     sys.exit(code if code >= 0 else 128 - code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -34,29 +33,24 @@ class Role:
 
     def __init__(self, config: Path, *arguments: str) -> None:
         self.lines: list[str] = []
-        self._process = subprocess.Popen(
-            [COMMAND, *arguments, "--config", str(config)],
-            stdout=subprocess.PIPE,
-            stderr=(config.parent / "roles.log").open("ab"),
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
+        with (config.parent / "roles.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [COMMAND, *arguments, "--config", str(config)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
         self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        self.lines.extend(line.strip() for line in iter(self._process.stdout.readline, ""))
-
-    def __enter__(self) -> Self:
-        self._reader = threading.Thread(target=self._read_lines, daemon=True)
-        self._reader.start()
-        wait_until(lambda: "ready" in self.lines, 60, "the role was ready")
-        return self
-
-    def _read_lines(self) -> None:
-        assert self._process.stdout is not None
         for line in self._process.stdout:
             self.lines.append(line.strip())  # noqa: PERF401  (lines are read as they come)
+
+    def __enter__(self) -> Self:
+        wait_until(lambda: "ready" in self.lines, 60, "the role was ready")
+        return self
 
     def __exit__(
         self,
@@ -145,8 +139,8 @@ def test_one_series_over_two_receivers_is_one_job_of_two_workers(
     config: Path, pacs: FlakyPacs, tmp_path: Path
 ):
     with ExitStack() as stack:
-        one, two, analyzes, delivers, console = (
-            stack.enter_context(Role(config, *arguments))
+        started = [
+            Role(config, *arguments)
             for arguments in (
                 ("receive",),
                 ("receive",),
@@ -154,7 +148,8 @@ def test_one_series_over_two_receivers_is_one_job_of_two_workers(
                 ("work", "--queues", "deliver"),
                 ("console",),
             )
-        )
+        ]
+        one, two, analyzes, delivers, console = [stack.enter_context(each) for each in started]
         paths = make_series(tmp_path / "ct", shape_kji=(SLICES, 23, 17))
 
         send(paths[:4], one.address())
@@ -179,5 +174,6 @@ def test_one_series_over_two_receivers_is_one_job_of_two_workers(
         pacs.wait_for(4, 40)
 
         assert [each.stop() for each in (one, analyzes, delivers, console)] == [0, 0, 0, 0]
-    log = (config.parent / "roles.log").read_text()
-    assert not [each for each in log.splitlines() if json.loads(each).get("level") == "error"]
+    log = (config.parent / "roles.log").read_text().splitlines()
+    entries = [json.loads(each) for each in log if each.startswith("{")]
+    assert not [each for each in entries if each["level"] == "error"]
