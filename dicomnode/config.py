@@ -152,6 +152,22 @@ class CompletionConfig(_Section):
     )
 
 
+Days = Annotated[float, Field(ge=0, le=36_500)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class RetentionConfig(_Section):
+    """How long what is settled is kept: delivered, committed where asked, or given up."""
+
+    received_days: Days = Field(7.0, description="Received instances.")
+    results_days: Days = Field(30.0, description="Result files.")
+    records_days: Days = Field(365.0, description="Rows, after the files are gone.")
+    high_watermark: Share = Field(
+        0.9, description="Disk fuller than this: settled things go whatever their age."
+    )
+    low_watermark: Share = Field(0.8, description="Until it is no fuller than this.")
+
+
 class PipelineConfig(_Section):
     """What happens to series sent to one called AE title."""
 
@@ -162,6 +178,9 @@ class PipelineConfig(_Section):
     classify: Names = Field(("opacity",), description="Classification manifests.")
     destinations: Names = Field(description="Where results go, by name.")
     completion: CompletionConfig = CompletionConfig()
+    retention: RetentionConfig | None = Field(
+        None, description="For this pipeline; by default the general one."
+    )
 
 
 SENDER: Final = "sender"
@@ -287,6 +306,7 @@ class Config(BaseSettings):
     )
     database: DatabaseConfig = DatabaseConfig()
     inference: InferenceConfig = InferenceConfig()
+    retention: RetentionConfig = RetentionConfig()
     pipelines: dict[Name, PipelineConfig] = Field(min_length=1)
     destinations: dict[Name, Destination]
     log: LogConfig = LogConfig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from dicomnode.model.series import SeriesRevision
 from dicomnode.pipeline.commitment import take_report
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES, queues
 from dicomnode.pipeline.looking_after import park_broken
+from dicomnode.pipeline.retention import Retention
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 from dicomnode.pipeline.workflows import Workflows, submit
 from dicomnode.receive.scp import StorageSCP
@@ -37,6 +39,8 @@ from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
+
+_PRUNE_SECONDS: Final = 60.0
 
 _log = get_logger("node")
 
@@ -197,7 +201,28 @@ class Node:
 
     def _housekeeping(self, database: Database, jobs: JobQueue) -> Callable[[], object]:
         """Return what a worker looks after every few seconds."""
-        return partial(park_broken, database, jobs)
+        config = self._config
+        retention = Retention(
+            database,
+            InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes),
+            Outbox(config.data_dir),
+            jobs,
+            {
+                name: each.config.retention or config.retention
+                for name, each in self._setups.items()
+            },
+            data_dir=config.data_dir,
+        )
+        pruned_at = float("-inf")
+
+        def look_after() -> None:
+            nonlocal pruned_at
+            park_broken(database, jobs)
+            if time.monotonic() > pruned_at + _PRUNE_SECONDS:
+                pruned_at = time.monotonic()
+                retention.prune()
+
+        return look_after
 
     def _start_receiver(self, database: Database, jobs: JobQueue) -> None:
         config = self._config

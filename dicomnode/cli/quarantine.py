@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,10 @@ from rich.table import Table
 
 from dicomnode.cli.output import ConfigOption, JsonOption, errors_as_exits, facts, print_json
 from dicomnode.config import find_file, load
+from dicomnode.database import open_database
+from dicomnode.pipeline.release import release_instance
+from dicomnode.spool.durable import read_chunks, write_durably
+from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
 
 app = typer.Typer(no_args_is_help=True, help="Objects that were refused or unreadable.")
@@ -46,3 +51,34 @@ def show(
     for name, value in item.facts.items():
         facts.print(f"  {name}: {value}", markup=False)
     facts.print(f"  {item.kept_bytes} of {item.size_bytes} bytes kept, came {item.count} times")
+
+
+@app.command()
+def release(
+    identifier: Annotated[str, typer.Argument(metavar="ID")],
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FILE", help="Write the object there, and keep it here."),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Take an object out: into the pipeline it was sent to, or with --to into a file."""
+    with errors_as_exits():
+        settings = load(find_file(config))
+        quarantine = Quarantine(settings.data_dir)
+        if to is not None:
+            write_durably(to, read_chunks(quarantine.path(identifier)))
+            facts.print(f"{identifier}: written to {to}", markup=False, soft_wrap=True)
+            return
+        store = InstanceStore(settings.data_dir, reserve_bytes=settings.receive.reserve_bytes)
+        database = open_database(settings.database.url, data_dir=settings.data_dir)
+        try:
+            ref = release_instance(quarantine, identifier, store=store, database=database)
+        finally:
+            database.close()
+        facts.print(
+            f"{identifier}: instance {ref.sop_instance_uid} is in its series again; the node "
+            "closes it after its quiet time, or at its next start",
+            markup=False,
+            soft_wrap=True,
+        )

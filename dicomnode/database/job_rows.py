@@ -81,11 +81,13 @@ def create_job(transaction: Transaction, job_id: str, revision: SeriesRevision) 
     )
 
 
-def set_job(transaction: Transaction, job_id: str, **values: Any) -> None:
-    """Change columns of a job."""
-    transaction.execute(
-        sa.update(job).where(job.c.id == job_id).values(updated_at=datetime.now(UTC), **values)
-    )
+def set_job(
+    transaction: Transaction, job_id: str, *, keep_time: bool = False, **values: Any
+) -> None:
+    """Change columns of a job, and its time of change unless that is to be kept."""
+    if not keep_time:
+        values["updated_at"] = datetime.now(UTC)
+    transaction.execute(sa.update(job).where(job.c.id == job_id).values(**values))
 
 
 def begin_stage(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from dicomnode.config import SENDER, Destination
 from dicomnode.database import Database
-from dicomnode.database.delivery_rows import get_delivery, reopen_delivery
+from dicomnode.database.delivery_rows import get_delivery, reopen_delivery, settle_delivery
 from dicomnode.database.job_rows import END_STATES, get_job, list_deliveries, set_job
 from dicomnode.engine import JobQueue
 from dicomnode.errors import StateError
@@ -115,6 +115,40 @@ def send_job(
         number = reopen_delivery(transaction, job_id, name, "sent by an operator")
         enqueue_delivery(jobs, transaction, job_id, name, number, config=destinations.get(name))
     return f"{job_id}: delivery to {name} was enqueued"
+
+
+def dismiss_job(database: Database, job_id: str) -> str:
+    """Say that nothing more is owed: a failed analysis, or parked deliveries, may be pruned.
+
+    Returns
+    -------
+    str
+        What was done, in words.
+
+    Raises
+    ------
+    StateError
+        If there is no such job, or nothing of it failed.
+    """
+    with database.begin() as transaction:
+        job = get_job(transaction, job_id)
+        if job is None:
+            raise StateError(f"no job {job_id}")
+        parked = [each for each in list_deliveries(transaction, job_id) if each.state == "parked"]
+        if job.state == "failed":
+            set_job(transaction, job_id, state="cancelled", runner=None)
+        elif not parked:
+            raise StateError(f"{job_id} is {job.state} and has no parked delivery")
+        for each in parked:
+            settle_delivery(
+                transaction,
+                job_id,
+                each.destination,
+                state="dismissed",
+                attempt=each.attempts,
+                words=each.words,
+            )
+    return f"{job_id}: dismissed"
 
 
 def cancel_job(database: Database, jobs: JobQueue, job_id: str) -> str:

@@ -46,7 +46,7 @@ class Role:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self.lines.append(line.strip())  # noqa: PERF401  (lines are read as they come)
+            self.lines.append(line.strip())
 
     def __enter__(self) -> Self:
         wait_until(lambda: "ready" in self.lines, 60, "the role was ready")

@@ -23,6 +23,7 @@ from dicomnode.config import Config, load
 from dicomnode.database import Database, open_database
 from dicomnode.database.series_rows import close_series, record_instance
 from dicomnode.engine import Engine, JobQueue
+from dicomnode.node import Node
 from dicomnode.pipeline import delivery as delivery_module
 from dicomnode.pipeline import workflows as workflows_module
 from dicomnode.pipeline.looking_after import park_broken
@@ -221,7 +222,7 @@ class Crew:
 
     def __init__(self) -> None:
         self.deaths = 0
-        self._members: dict[str, tuple[Callable[[Spec], None], Spec]] = {}
+        self._members: dict[str, tuple[Callable[[Any], None], Any]] = {}
         self._processes: dict[str, Any] = {}
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -242,7 +243,7 @@ class Crew:
                 process.kill()
                 process.join()
 
-    def add(self, name: str, target: Callable[[Spec], None], spec: Spec) -> None:
+    def add(self, name: str, target: Callable[[Any], None], spec: Any) -> None:
         with self._lock:
             self._members[name] = (target, spec)
             self._start(name)
@@ -325,3 +326,26 @@ def receive(config: Path, paths: list[Path], *, pipeline: str, close: bool = Tru
                 submit(jobs, transaction, revision, setups[pipeline].version)
             jobs.close()
     return uid
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceiverSpec:
+    """What a receiver process is told."""
+
+    config: Path
+    folder: Path
+    port: int
+
+
+def run_receiver(spec: ReceiverSpec) -> None:
+    """Receive on a given port, as `dicomnode receive` does, until SIGTERM."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    _log_to(spec.folder)
+    config = load(spec.config)
+    receive = config.receive.model_copy(update={"port": spec.port})
+    node = Node(config.model_copy(update={"receive": receive}), roles=frozenset(("receive",)))
+    node.start()
+    stop.wait()
+    node.stop()
+    os._exit(0)
