@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from fastapi import FastAPI
 
-from dicomnode.config import Config, ConsoleConfig
+from dicomnode.config import Config, ConsoleConfig, DimseDestination
 from dicomnode.console.app import build_app
 from dicomnode.console.health import build_health_app
 from dicomnode.console.server import ConsoleServer
@@ -33,6 +33,7 @@ from dicomnode.pipeline.looking_after import park_broken
 from dicomnode.pipeline.retention import Retention
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 from dicomnode.pipeline.workflows import Workflows, submit
+from dicomnode.receive.commitment_reports import ignore_report
 from dicomnode.receive.scp import StorageSCP
 from dicomnode.series.neighbors import Neighbors
 from dicomnode.series.registry import SeriesRegistry
@@ -249,7 +250,9 @@ class Node:
             store=store,
             quarantine=Quarantine(config.data_dir),
             sink=registry,
-            on_commitment=partial(_take_report, database, jobs, config),
+            on_commitment=partial(_take_report, database, jobs, config)
+            if _asks_for_commitment(config)
+            else ignore_report,
         )
         receiver.start()
         self._receiver = receiver
@@ -353,6 +356,13 @@ class Node:
     def stop(self) -> None:
         """Stop in the reverse order: no new associations, open ones end, running work ends."""
         self._parts.close()
+
+
+def _asks_for_commitment(config: Config) -> bool:
+    return any(
+        isinstance(each, DimseDestination) and each.storage_commitment
+        for each in config.destinations.values()
+    )
 
 
 def _take_report(

@@ -77,8 +77,8 @@ def release(
         finally:
             database.close()
         facts.print(
-            f"{identifier}: instance {ref.sop_instance_uid} is in its series again; the node "
-            "closes it after its quiet time, or at its next start",
+            f"{identifier}: instance {ref.sop_instance_uid} is in its series again, which "
+            "a running node closes after its quiet time",
             markup=False,
             soft_wrap=True,
         )

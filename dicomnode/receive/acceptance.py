@@ -23,7 +23,9 @@ _STORAGE_CLASSES: Final = frozenset(
 _UNCOMPRESSED: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 
 
-def supported_contexts(requested: Iterable[str]) -> list[PresentationContext]:
+def supported_contexts(
+    requested: Iterable[str], *, takes_reports: bool = False
+) -> list[PresentationContext]:
     """Return the presentation contexts the node supports among what a peer asks for.
 
     Made anew for each association: the library copies whatever it is given at every association,
@@ -33,6 +35,8 @@ def supported_contexts(requested: Iterable[str]) -> list[PresentationContext]:
     ----------
     requested : iterable of str
         Abstract syntaxes of the A-ASSOCIATE-RQ.
+    takes_reports : bool
+        Whether peers may bring answers to our own requests for storage commitment.
 
     Returns
     -------
@@ -44,7 +48,7 @@ def supported_contexts(requested: Iterable[str]) -> list[PresentationContext]:
     for abstract_syntax in dict.fromkeys(requested):
         if abstract_syntax == VERIFICATION:
             contexts.append(build_context(abstract_syntax, list(_UNCOMPRESSED)))
-        elif abstract_syntax == STORAGE_COMMITMENT_PUSH_MODEL:
+        elif abstract_syntax == STORAGE_COMMITMENT_PUSH_MODEL and takes_reports:
             # A peer that answers our request: the SCP of the service, yet it opens the association.
             context = build_context(abstract_syntax, list(_UNCOMPRESSED))
             context.scu_role, context.scp_role = False, True

@@ -217,7 +217,9 @@ class StorageSCP:
             if isinstance(decision, Admitted):
                 proposed = request.presentation_context_definition_list
                 wanted = [str(each.abstract_syntax) for each in proposed]
-                assoc.acceptor.supported_contexts = supported_contexts(wanted)
+                assoc.acceptor.supported_contexts = supported_contexts(
+                    wanted, takes_reports=self._on_commitment is not ignore_report
+                )
         except Exception:  # noqa: BLE001 - see below
             # The library logs what is raised here, no more, and would accept the association.
             _log.exception("admission_failed")

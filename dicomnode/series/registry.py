@@ -33,7 +33,7 @@ from dicomnode.series.completion import (
 from dicomnode.series.neighbors import Neighbors
 
 _ADOPT_SECONDS: Final = 3.0
-"""Between two looks at what neighbors left."""
+"""Between two looks at what is open and not known here."""
 
 _Key = tuple[str, str]  # pipeline, Series Instance UID
 
@@ -199,22 +199,22 @@ class SeriesRegistry:
                 if self._stopping:
                     return
                 if not self._due:
-                    if self._neighbors is not None:
-                        wait_seconds = min(wait_seconds or _ADOPT_SECONDS, _ADOPT_SECONDS)
-                    self._changed.wait(wait_seconds)
+                    soon = _ADOPT_SECONDS if wait_seconds is None else wait_seconds
+                    self._changed.wait(min(soon, _ADOPT_SECONDS))
                     continue
                 due, self._due = self._due, []
             for key, decided_on, close in due:
                 self._close(key, decided_on, close)
 
     def _look_around(self) -> None:
-        """Take up series that a dead neighbor left open; every few seconds, if there are any."""
+        """Take up series that others opened or left open: a dead neighbor, an operator's release."""
         now = self._clock()
-        if self._neighbors is None or now < self._adopted_at + _ADOPT_SECONDS:
+        if now < self._adopted_at + _ADOPT_SECONDS:
             return
         self._adopted_at = now
         try:
-            self._neighbors.bury_dead()
+            if self._neighbors is not None:
+                self._neighbors.bury_dead()
             with self._database.begin() as transaction:
                 rows = list_series(transaction, state="open")
         except Exception as error:  # noqa: BLE001  (must outlive a database that is away)
