@@ -265,13 +265,12 @@ class Node:
         name = claim_slot(leases, database, "receiver")
 
         def is_alive(receiver: str) -> bool:
-            leases.keep()
             if not leases.acquire(receiver):
                 return True
             leases.release(receiver)
             return False
 
-        return Neighbors(database, receiver=name, is_alive=is_alive)
+        return Neighbors(database, receiver=name, is_alive=is_alive, keep=leases.keep)
 
     def _claim(self, kind: str) -> str:
         """Take the first free name of a kind on this data folder, until the process ends."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from dicomnode.database import Database, Transaction
+from dicomnode.database import Database, Transaction, is_away
 from dicomnode.database.series_rows import get_series
 from dicomnode.database.touch_rows import (
     add_touch,
@@ -34,14 +34,23 @@ class Neighbors:
         Name of this process, which its lease is held under.
     is_alive : callable
         Told a receiver's name, whether its process lives.
+    keep : callable
+        Makes sure that this process still counts as alive; False if it did not for a while.
     """
 
     def __init__(
-        self, database: Database, *, receiver: str, is_alive: Callable[[str], bool]
+        self,
+        database: Database,
+        *,
+        receiver: str,
+        is_alive: Callable[[str], bool],
+        keep: Callable[[], bool],
     ) -> None:
         self._database = database
         self._receiver = receiver
         self._is_alive = is_alive
+        self._keep = keep
+        self._ended: set[str] = set()
 
     def touch(
         self,
@@ -61,9 +70,20 @@ class Neighbors:
         )
 
     def ended(self, association_id: str) -> None:
-        """Record that an association of this receiver ended."""
-        with self._database.begin() as transaction:
-            remove_touches(transaction, self._receiver, association_id)
+        """Record that an association of this receiver ended, later if the database is away."""
+        self._ended.add(association_id)
+        try:
+            self._record_ended()
+        except Exception as error:
+            if not is_away(error):
+                raise
+            _log.warning("association_end_not_recorded_yet", association=association_id)
+
+    def _record_ended(self) -> None:
+        for association_id in tuple(self._ended):
+            with self._database.begin() as transaction:
+                remove_touches(transaction, self._receiver, association_id)
+            self._ended.discard(association_id)
 
     def is_busy(
         self,
@@ -85,8 +105,11 @@ class Neighbors:
             series_instance_uid=series_instance_uid,
         )
 
-    def bury_dead(self) -> None:
+    def look_after(self) -> None:
         """Forget the associations of receivers that died: nobody else would ever end them."""
+        self._record_ended()
+        if not self._keep():
+            return  # after a database's restart all have to show that they live, first
         with self._database.begin() as transaction:
             receivers = list_receivers(transaction) - {self._receiver}
         for receiver in sorted(receivers):

@@ -164,9 +164,8 @@ class SeriesRegistry:
     ) -> None:
         """Let the series that the association brought instances of know that it ended."""
         _log.info("association_ended", association=association_id, pipeline=pipeline, how=how)
-        if self._neighbors is not None and association_id in self._touched:
-            self._neighbors.ended(association_id)
         with self._changed:
+            has_touched = association_id in self._touched
             for key in self._touched.pop(association_id, ()):
                 if key in self._open:
                     event = AssociationEnded(
@@ -174,6 +173,8 @@ class SeriesRegistry:
                     )
                     self._apply(key, event)
             self._changed.notify_all()
+        if has_touched and self._neighbors is not None:
+            self._neighbors.ended(association_id)
 
     # -- closing
 
@@ -214,7 +215,7 @@ class SeriesRegistry:
         self._adopted_at = now
         try:
             if self._neighbors is not None:
-                self._neighbors.bury_dead()
+                self._neighbors.look_after()
             with self._database.begin() as transaction:
                 rows = list_series(transaction, state="open")
         except Exception as error:  # noqa: BLE001  (must outlive a database that is away)
