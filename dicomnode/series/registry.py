@@ -208,7 +208,7 @@ class SeriesRegistry:
                 self._close(key, decided_on, close)
 
     def _look_around(self) -> None:
-        """Take up series that others opened or left open: a dead neighbor, an operator's release."""
+        """Take up series that others opened or left: a dead neighbor, an operator's release."""
         now = self._clock()
         if now < self._adopted_at + _ADOPT_SECONDS:
             return

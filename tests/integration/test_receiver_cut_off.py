@@ -16,7 +16,6 @@ from tests.support.postgres import Postgres
 from tests.support.web_archive import free_port
 from tests.support.workers import Crew, ReceiverSpec, opened, run_receiver, wait_until
 
-
 # pynetdicom leaves the socket of a refused connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
