@@ -14,9 +14,11 @@ from dicomnode.database.tables import attempt, commitment, delivery, instance, j
 _OVER = ("delivered", "committed", "dismissed")
 """States of a delivery after which nothing is owed to its destination."""
 
-_HANDED_OVER = ("done", "refused")
-_WITHOUT_RESULTS = ("superseded", "cancelled")
-"""States of a job that owes nobody anything: replaced, or given up by an operator."""
+_HANDED_OVER = ("done", "refused", "superseded")
+"""States of a job whose results, where it has any, are owed to its destinations."""
+
+_WITHOUT_RESULTS = ("not_selected", "cancelled")
+"""States of a job that owes nobody anything."""
 
 
 def list_prunable_series(

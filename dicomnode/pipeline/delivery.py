@@ -142,7 +142,7 @@ class Delivery:
         with self._database.begin() as transaction:
             attempts = list_attempts(transaction, job.id)
         plan = make_plan(job, destination, [each for each in attempts if each.destination == name])
-        parcels = [open_parcel(self._outbox, job, kind) for kind in plan.kinds()]
+        parcels = [open_parcel(self._outbox, job, each, destination) for each in plan.names()]
         taken = self._taken(name, parcels)
         return [each for each in parcels if each.sop_instance_uid in taken]
 
@@ -154,16 +154,16 @@ class Delivery:
         self, plan: Plan, job: JobRow, name: str, destination: Destination
     ) -> tuple[str, str]:
         """Send, and send something else in place of what is refused; return outcome and words."""
-        kinds = plan.kinds()
+        files = plan.names()
         try:
-            while kinds:
-                parcels = [open_parcel(self._outbox, job, kind) for kind in kinds]
+            while files:
+                parcels = [open_parcel(self._outbox, job, each, destination) for each in files]
                 self._send(plan, parcels, job, name, destination)
-                kinds = tuple(
+                files = tuple(
                     rung
-                    for kind in kinds
-                    if not plan.outcomes[kind].accepted and not plan.outcomes[kind].transient
-                    for rung in fall_back(plan, kind, destination, job)
+                    for each in files
+                    if not plan.outcomes[each].accepted and not plan.outcomes[each].transient
+                    for rung in fall_back(plan, each, destination, job)
                 )
         except NodeError as error:
             said = f"{plan.words()}; " if plan.outcomes else ""
@@ -186,7 +186,7 @@ class Delivery:
 
         def note(outcome: StoreOutcome) -> None:
             # At once, not at the end: what was taken must be known if this process dies now.
-            plan.outcomes[by_path[outcome.path].kind] = outcome
+            plan.outcomes[by_path[outcome.path].name] = outcome
             if outcome.accepted and outcome.status is not None:
                 with self._database.begin() as transaction:
                     record_sent(transaction, name, outcome.sop_instance_uid, status=outcome.status)
@@ -194,7 +194,7 @@ class Delivery:
         left: list[Path] = []
         for parcel in parcels:
             if parcel.sop_instance_uid in taken:
-                plan.outcomes[parcel.kind] = _outcome(parcel, "taken before", accepted=True)
+                plan.outcomes[parcel.name] = _outcome(parcel, "taken before", accepted=True)
             else:
                 left.append(parcel.path)
         if not left:
@@ -204,7 +204,7 @@ class Delivery:
         except ContextNotAccepted as error:
             # One clear failure of the association is the failure of each object.
             for path in left:
-                plan.outcomes[by_path[path].kind] = _outcome(
+                plan.outcomes[by_path[path].name] = _outcome(
                     by_path[path], str(error), accepted=False
                 )
 

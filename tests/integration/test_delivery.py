@@ -56,7 +56,7 @@ def test_an_archive_without_seg_gets_the_report_and_the_reason_is_recorded(job: 
         assert pacs.uids() == [job.uids["sr"]]
         seg = job.objects("pacs")["seg"]
         assert not seg["accepted"]
-        assert seg["fallback"] == ["sr"]
+        assert seg["fallback"] == ["sr.dcm"]
         assert "no presentation context" in str(seg["words"])
 
 

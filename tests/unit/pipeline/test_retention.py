@@ -179,6 +179,7 @@ def test_each_kind_has_its_age(
     ("done", "parked"),
     ("done", "committing"),
     ("refused", "pending"),
+    ("superseded", "pending"),
 ])  # fmt: skip
 @pytest.mark.parametrize("used", [0.1, 0.99])
 def test_what_is_owed_is_never_pruned_however_full_the_disk(
