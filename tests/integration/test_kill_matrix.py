@@ -214,7 +214,6 @@ def test_the_interrupted_step_is_begun_again_by_a_living_worker(campaign: Campai
 def test_each_object_reaches_its_destination_once_but_for_the_one_window(campaign: Campaign):
     twice = {uid for uid, count in campaign.received.items() if count > 1}
     assert len(campaign.received) == 2 * len(POINTS)
-    assert all(count <= 2 for count in campaign.received.values())
     begun = Counter(
         workflow.split(":")[0]
         for _at, _pid, workflow, step, what in campaign.journal
@@ -224,4 +223,4 @@ def test_each_object_reaches_its_destination_once_but_for_the_one_window(campaig
     assert twice.intersection(window)
     # A worker that dies in an analysis may be within the window of another series' delivery.
     for uid, objects in campaign.sent_objects.items():
-        assert begun[uid] > 1 or not twice.intersection(objects)
+        assert max(campaign.received[each] for each in objects) <= begun[uid]
