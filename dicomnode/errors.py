@@ -14,13 +14,16 @@ NodeError                        code . retryable . a sentence without patient d
 |   |-- InferenceTimeout         yes  deadline passed
 |   |-- InferenceRejected        no   the server refused the request
 |   |-- ModelContractMismatch    no   wanted and found
+|   |-- InferenceCancelled       no   an operator has given the job up
 |   `-- ManifestInvalid          no
 |-- ResultError             5xx  no
 |-- SendError               6xx
 |   |-- AssociationUnavailable   yes
 |   |-- AssociationRejected      by the standard: transient yes, permanent no
 |   |-- ContextNotAccepted       no
-|   `-- StoreRefused             by status class
+|   |-- StoreRefused             by status class
+|   |-- DestinationUnavailable   yes  a web service or folder that cannot be used now
+|   `-- DestinationRefused       no   a web service that does not want the request
 |-- StateError              7xx  no   stored state contradicts itself
 `-- DemoFailed              8xx  no
 
@@ -191,6 +194,12 @@ class ManifestInvalid(InferenceError):
     code = 405
 
 
+class InferenceCancelled(InferenceError):
+    """The caller does not want the answer any more."""
+
+    code = 406
+
+
 class ResultError(NodeError):
     """SEG or SR could not be built."""
 
@@ -235,6 +244,19 @@ class StoreRefused(SendError):
         super().__init__(message)
         self.status = status
         self.retryable = transient
+
+
+class DestinationUnavailable(SendError):
+    """A web service that is not there, busy or broken for now."""
+
+    code = 605
+    retryable = True
+
+
+class DestinationRefused(SendError):
+    """A web service that refused the request: not authorized, or not understood."""
+
+    code = 606
 
 
 class StateError(NodeError):

@@ -15,6 +15,7 @@ from dicomnode.cli import (
     models,
     process,
     quarantine,
+    roles,
     send,
     series,
     serve,
@@ -55,6 +56,9 @@ _ASK = "Ask and steer a node"
 _CHECK = "Check"
 
 app.command(rich_help_panel=_RUN)(serve.serve)
+app.command(rich_help_panel=_RUN)(roles.receive)
+app.command(rich_help_panel=_RUN)(roles.work)
+app.command(rich_help_panel=_RUN)(roles.console)
 app.command(rich_help_panel=_TRY)(demo.demo)
 app.command(rich_help_panel=_TRY)(process.process)
 app.command(rich_help_panel=_TRY)(send.send)

@@ -18,4 +18,6 @@ def insert_if_absent(transaction: sa.Connection, table: sa.Table, **values: Any)
     """
     dialect = sqlite if transaction.dialect.name == "sqlite" else postgresql
     statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
-    return transaction.execute(statement).rowcount == 1
+    # Not by the count of rows: for an insert not every driver tells it.
+    inserted = transaction.execute(statement.returning(sa.literal(1)))
+    return inserted.first() is not None

@@ -6,6 +6,7 @@ Thread-safe: the channel is, and nothing else is kept.  What tensors mean is for
 
 from __future__ import annotations
 
+import copy
 import ipaddress
 import threading
 import time
@@ -21,6 +22,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from dicomnode import metrics
 from dicomnode.errors import (
+    InferenceCancelled,
     InferenceError,
     InferenceRejected,
     InferenceUnavailable,
@@ -53,6 +55,7 @@ _CHANNEL_OPTIONS: Final = [
 # Questions about state are answered from memory; a longest wait for each.
 _STATE_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.1
+_CANCEL_POLL_SECONDS: Final = 0.2
 
 _Answer = TypeVar("_Answer")
 
@@ -78,6 +81,7 @@ class TritonClient:
         self._client = triton.InferenceServerClient(address, channel_args=_CHANNEL_OPTIONS)
         local = _is_loopback(address) if shared_memory is None else shared_memory
         self._regions = RegisteredRegions(self._client, address=address, allowed=local)
+        self._cancelled: threading.Event | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -267,7 +271,7 @@ class TritonClient:
                     shared[name] = array
             end = f"model {model!r} did not answer within {self._timeout_seconds:g} s"
             result = self._ask(
-                lambda: self._client.infer(
+                lambda: self._infer(
                     model,
                     asked,
                     model_version=version,
@@ -281,6 +285,41 @@ class TritonClient:
             return {
                 name: shared[name] if name in shared else result.as_numpy(name) for name in outputs
             }
+
+    def _infer(self, model: str, asked: list[Any], **named: Any) -> Any:
+        """Ask, and stop asking as soon as the answer is not wanted any more."""
+        if self._cancelled is None:
+            return self._client.infer(model, asked, **named)
+        ended = threading.Event()
+        answers: list[tuple[Any, InferenceServerException | None]] = []
+
+        def keep(result: Any, error: InferenceServerException | None) -> None:
+            answers.append((result, error))
+            ended.set()
+
+        if self._cancelled.is_set():
+            raise InferenceCancelled(f"model {model!r} was not asked: the job was given up")
+        call = self._client.async_infer(model, asked, keep, **named)
+        # The client's deadline ends the call in any case; only the two events are waited for.
+        while not ended.wait(_CANCEL_POLL_SECONDS):
+            if self._cancelled.is_set():
+                call.cancel()
+                ended.wait(_STATE_SECONDS)
+                raise InferenceCancelled(f"model {model!r}: the call was given up")
+        result, error = answers[0]
+        if error is not None:
+            raise error
+        return result
+
+    def cancellable(self, cancelled: threading.Event) -> Self:
+        """Return this client, with inferences that end when `cancelled` is set.
+
+        Such an inference raises `InferenceCancelled`.  The connection is shared: only the original
+        is closed.
+        """
+        bound = copy.copy(self)
+        bound._cancelled = cancelled  # noqa: SLF001  (its own class)
+        return bound
 
     def _input(self, name: str, array: NDArray[Any], regions: ExitStack) -> Any:
         tensor = triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))

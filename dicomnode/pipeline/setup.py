@@ -6,11 +6,16 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dicomnode.config import Config, Destination, PipelineConfig
+from dicomnode.config import SENDER, Config, Destination, DimseDestination, PipelineConfig
 from dicomnode.errors import ConfigError
 from dicomnode.imaging.policy import GatePolicy
 from dicomnode.inference.manifest import SHIPPED_MODELS, Manifest, find_manifests
 from dicomnode.series.selection import RULE_KEYWORDS
+
+_SENDER = DimseDestination(
+    kind="dimse", ae_title="SENDER", host="sender", port=104, calling_ae_title=None
+)
+"""What whoever sent a series is sent; where that is differs from series to series."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +119,8 @@ def _build(
         config=pipeline,
         segment=segment,
         classify=classify,
-        destinations=tuple(destinations[each] for each in pipeline.destinations),
+        destinations=tuple(
+            _SENDER if each == SENDER else destinations[each] for each in pipeline.destinations
+        ),
         version=f"{name}-{hashlib.sha256(digests.encode()).hexdigest()[:8]}",
     )

@@ -13,6 +13,7 @@ from dicomnode.standard.sop_classes import (
     CT_TRANSFER_SYNTAXES,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
+    STORAGE_COMMITMENT_PUSH_MODEL,
     VERIFICATION,
 )
 
@@ -22,7 +23,9 @@ _STORAGE_CLASSES: Final = frozenset(
 _UNCOMPRESSED: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 
 
-def supported_contexts(requested: Iterable[str]) -> list[PresentationContext]:
+def supported_contexts(
+    requested: Iterable[str], *, takes_reports: bool = False
+) -> list[PresentationContext]:
     """Return the presentation contexts the node supports among what a peer asks for.
 
     Made anew for each association: the library copies whatever it is given at every association,
@@ -32,6 +35,8 @@ def supported_contexts(requested: Iterable[str]) -> list[PresentationContext]:
     ----------
     requested : iterable of str
         Abstract syntaxes of the A-ASSOCIATE-RQ.
+    takes_reports : bool
+        Whether peers may bring answers to our own requests for storage commitment.
 
     Returns
     -------
@@ -43,6 +48,11 @@ def supported_contexts(requested: Iterable[str]) -> list[PresentationContext]:
     for abstract_syntax in dict.fromkeys(requested):
         if abstract_syntax == VERIFICATION:
             contexts.append(build_context(abstract_syntax, list(_UNCOMPRESSED)))
+        elif abstract_syntax == STORAGE_COMMITMENT_PUSH_MODEL and takes_reports:
+            # A peer that answers our request: the SCP of the service, yet it opens the association.
+            context = build_context(abstract_syntax, list(_UNCOMPRESSED))
+            context.scu_role, context.scp_role = False, True
+            contexts.append(context)
         elif abstract_syntax in _STORAGE_CLASSES:
             contexts.append(build_context(abstract_syntax, list(CT_TRANSFER_SYNTAXES)))
     return contexts

@@ -23,6 +23,7 @@ from dicomnode.log import get_logger
 from dicomnode.metrics import ASSOCIATIONS
 from dicomnode.receive.acceptance import supported_contexts
 from dicomnode.receive.admission import NO_REASON, Admission, Admitted, Rejected
+from dicomnode.receive.commitment_reports import TakeReport, ignore_report, take_event_report
 from dicomnode.receive.listener import Listener
 from dicomnode.receive.sink import InstanceSink
 from dicomnode.receive.store import Caller, StoreHandler, StoreRequest
@@ -52,6 +53,8 @@ class StorageSCP:
     store : InstanceStore
     quarantine : Quarantine
     sink : InstanceSink
+    on_commitment : callable, optional
+        Told the answers to our own requests for storage commitment.
     """
 
     def __init__(
@@ -62,8 +65,10 @@ class StorageSCP:
         store: InstanceStore,
         quarantine: Quarantine,
         sink: InstanceSink,
+        on_commitment: TakeReport = ignore_report,
     ) -> None:
         self._config = config
+        self._on_commitment = on_commitment
         self._admission = Admission(
             pipelines=pipelines,
             allowed_callers=config.allowed_callers,
@@ -122,6 +127,7 @@ class StorageSCP:
                     (evt.EVT_RELEASED, self._on_ended),
                     (evt.EVT_ABORTED, self._on_ended),
                     (evt.EVT_C_STORE, self._on_store),
+                    (evt.EVT_N_EVENT_REPORT, take_event_report, [self._on_commitment]),
                 ],
                 max_connections=config.max_associations + _SPARE_CONNECTIONS,
                 on_poll=self._sweep,
@@ -201,7 +207,9 @@ class StorageSCP:
             if isinstance(decision, Admitted):
                 proposed = request.presentation_context_definition_list
                 wanted = [str(each.abstract_syntax) for each in proposed]
-                assoc.acceptor.supported_contexts = supported_contexts(wanted)
+                assoc.acceptor.supported_contexts = supported_contexts(
+                    wanted, takes_reports=self._on_commitment is not ignore_report
+                )
         except Exception:  # noqa: BLE001 - see below
             # The library logs what is raised here, no more, and would accept the association.
             _log.exception("admission_failed")

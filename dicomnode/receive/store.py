@@ -14,6 +14,7 @@ from dicomnode.errors import (
     NodeError,
     ReceiveError,
     SopClassMismatch,
+    SpoolFull,
 )
 from dicomnode.log import get_logger
 from dicomnode.metrics import INSTANCE_BYTES, INSTANCES
@@ -154,6 +155,9 @@ class StoreHandler:
             calling_ae_title=caller.calling_ae_title,
             association_id=caller.association_id,
         )
+        if not self._store.has(ref.key):
+            # Its series was old, and was pruned between the file and the row of this repeat.
+            raise SpoolFull("the instance was removed while it came once more; send it again")
         INSTANCE_BYTES.labels(caller.pipeline).inc(ref.size_bytes)
 
     def _put_aside(self, request: StoreRequest, caller: Caller, error: ReceiveError) -> str | None:

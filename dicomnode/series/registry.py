@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
 
 from dicomnode.config import CompletionConfig
-from dicomnode.database import Database, Transaction
+from dicomnode.database import Database, Transaction, is_away
 from dicomnode.database.series_rows import (
     close_series,
     get_series,
@@ -51,10 +51,11 @@ from dicomnode.series.completion import (
     resume,
     step,
 )
+from dicomnode.series.neighbors import Neighbors
 
 _Key = tuple[str, str]  # pipeline, Series Instance UID
 
-_ADOPT_SECONDS: Final = 20.0
+_ADOPT_SECONDS: Final = 3.0
 """How often to look for open series that nobody here watches: left by another receiver, or released
 by a person."""
 
@@ -97,6 +98,8 @@ class SeriesRegistry:
         Names this process among those that receive on the database.
     clock : callable
         Monotonic seconds.
+    neighbors : Neighbors or None
+        Where other receivers may share the database.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class SeriesRegistry:
         inquiry: Inquiry | None = None,
         receiver: str = "node",
         clock: Callable[[], float] = time.monotonic,
+        neighbors: Neighbors | None = None,
     ) -> None:
         self._database = database
         self._completion = completion
@@ -122,6 +126,8 @@ class SeriesRegistry:
         self._first: dict[_Key, float] = {}
         self._questions = ThreadPoolExecutor(_QUESTIONS, thread_name_prefix="series-ask")
         self._clock = clock
+        self._neighbors = neighbors
+        self._unrecorded: set[str] = set()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._open: dict[_Key, SeriesState] = {}
@@ -231,8 +237,8 @@ class SeriesRegistry:
     ) -> None:
         """Let the series that the association brought instances of know that it ended."""
         _log.info("association_ended", association=association_id, pipeline=pipeline, how=how)
-        with self._database.begin() as transaction:
-            forget_association(transaction, association_id)
+        self._unrecorded.add(association_id)
+        self._record_ends()
         with self._changed:
             for key in self._touched.pop(association_id, ()):
                 if key in self._open:
@@ -241,6 +247,19 @@ class SeriesRegistry:
                     )
                     self._apply(key, event)
             self._changed.notify_all()
+
+    def _record_ends(self) -> None:
+        """Record which associations ended, later if the database is away."""
+        for association_id in tuple(self._unrecorded):
+            try:
+                with self._database.begin() as transaction:
+                    forget_association(transaction, association_id)
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                _log.warning("association_end_not_recorded_yet", association=association_id)
+                return
+            self._unrecorded.discard(association_id)
 
     # -- stepping
 
@@ -276,7 +295,14 @@ class SeriesRegistry:
                 self._end(key, decided_on, action)
             if self._clock() >= adopt_at:
                 adopt_at = self._clock() + _ADOPT_SECONDS
-                self._try("series_adoption_failed", self._adopt)
+                self._try("series_adoption_failed", self._look_around)
+
+    def _look_around(self) -> None:
+        """Take up series that others opened or left: a dead neighbor, an operator's release."""
+        self._record_ends()
+        if self._neighbors is not None:
+            self._neighbors.look_after()
+        self._adopt()
 
     def _tick(self) -> float | None:
         """Let time pass for all series; return seconds until the next can be due; lock held."""
@@ -339,7 +365,10 @@ class SeriesRegistry:
         try:
             action()
         except Exception as error:  # noqa: BLE001  (one series must not stop the closing of others)
-            _log.exception(failed, error=type(error).__name__)
+            if is_away(error):
+                _log.warning(failed, error=type(error).__name__)
+            else:
+                _log.exception(failed, error=type(error).__name__)
 
     # -- closing
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -109,6 +110,23 @@ class Outbox:
             If they cannot be removed.
         """
         _remove_tree(self._root / _WORK / _safe(job_id))
+
+    def remove_orphans(self, is_orphan: Callable[..., bool]) -> int:
+        """Remove folders of jobs that need them no more; return how many.
+
+        Parameters
+        ----------
+        is_orphan : callable
+            Called with job id, folder, and ``is_work``: whether it holds working files.
+        """
+        removed = 0
+        for name in (_OUTBOX, _WORK):
+            for folder in sorted((self._root / name).iterdir()):
+                job_id = folder.name.replace("@", ":")
+                if is_orphan(job_id, folder, is_work=name == _WORK):
+                    _remove_tree(folder)
+                    removed += 1
+        return removed
 
 
 def _safe(job_id: str) -> str:
