@@ -55,7 +55,7 @@ from dicomnode.series.neighbors import Neighbors
 
 _Key = tuple[str, str]  # pipeline, Series Instance UID
 
-_ADOPT_SECONDS: Final = 3.0
+_ADOPT_SECONDS: Final = 20.0
 """How often to look for open series that nobody here watches: left by another receiver, or released
 by a person."""
 

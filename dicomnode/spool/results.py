@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import suppress
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -137,5 +138,7 @@ def _safe(job_id: str) -> str:
 
 
 def _remove_tree(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+    # Another process may be removing it too.
+    while folder.exists():
+        with suppress(FileNotFoundError):
+            shutil.rmtree(folder)

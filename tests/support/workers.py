@@ -31,6 +31,7 @@ from dicomnode.pipeline.setup import build_setups
 from dicomnode.pipeline.workflows import Workflows, queues, submit
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
+from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
 from tests.support.fake_triton import FakeTriton
 
@@ -110,6 +111,7 @@ def run_worker(spec: Spec) -> None:
     workflows = Workflows(
         database=database,
         store=InstanceStore(config.data_dir, reserve_bytes=0),
+        quarantine=Quarantine(config.data_dir),
         outbox=Outbox(config.data_dir),
         setups=build_setups(config),
         client=client,
