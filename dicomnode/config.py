@@ -123,6 +123,16 @@ class DatabaseConfig(_Section):
     )
 
 
+class InferenceTlsConfig(_Section):
+    """TLS towards a Triton server of its own."""
+
+    ca_file: Path | None = Field(
+        None, description="Certificates to trust, PEM; by default the public ones."
+    )
+    cert_file: Path | None = Field(None, description="Our own, PEM, if the server asks for one.")
+    key_file: Path | None = Field(None, description="The key to it, PEM.")
+
+
 class InferenceConfig(_Section):
     """The Triton server and its models."""
 
@@ -136,6 +146,16 @@ class InferenceConfig(_Section):
     )
     timeout_seconds: Seconds = Field(300.0, description="Deadline of one inference call.")
     startup_seconds: Seconds = Field(120.0, description="Longest wait for server and models.")
+    tls: InferenceTlsConfig | None = Field(None, description="Absent: plain. For HOST:PORT only.")
+    token_file: Path | None = Field(
+        None, description="Bearer token sent with every call, read anew for each. Needs tls."
+    )
+    model_instances: dict[str, Annotated[int, Field(ge=1, le=32)]] = Field(
+        {}, description="Instances of a Triton model in the embedded server, by its name."
+    )
+    model_threads: int | None = Field(
+        None, ge=1, le=256, description="Threads of a model's instance in the embedded server."
+    )
 
 
 class ArchiveQuery(_Section):
@@ -224,7 +244,10 @@ class PipelineConfig(_Section):
 
     ae_title: AETitle = Field(description="Called AE title, exactly as peers use it.")
     segment: Names = Field(
-        ("lung",), min_length=1, max_length=1, description="Segmentation manifests, in order."
+        ("lung", "opacities"),
+        min_length=1,
+        max_length=16,
+        description="Segmentation manifests, in order.",
     )
     classify: Names = Field(("opacity",), description="Classification manifests.")
     destinations: Names = Field(description="Where results go, by name.")
@@ -561,6 +584,9 @@ def _nearest(key: str, known: Any) -> str:
 
 def _cross_faults(values: Mapping[str, Any]) -> Iterator[str]:
     """Check what one section says of another, on raw values, so that no fault hides another."""
+    inference = values.get("inference")
+    if isinstance(inference, Mapping):
+        yield from _inference_faults(inference)
     pipelines = values.get("pipelines")
     destinations = values.get("destinations")
     if not isinstance(pipelines, Mapping):
@@ -607,3 +633,18 @@ def _can_return(values: Mapping[str, Any]) -> bool:
         isinstance(each, Mapping) and each.get("return_to")
         for each in (callers if isinstance(callers, list | tuple) else ())
     )
+
+
+def _inference_faults(inference: Mapping[str, Any]) -> Iterator[str]:
+    is_embedded = inference.get("triton", "embedded") == "embedded"
+    for key in ("tls", "token_file"):
+        if is_embedded and inference.get(key) is not None:
+            yield f'inference.{key}: is for a server of its own, found triton = "embedded"'
+    for key in ("model_instances", "model_threads"):
+        if not is_embedded and inference.get(key):
+            yield f"inference.{key}: is for the embedded server, another one has its own"
+    if not is_embedded and inference.get("token_file") and inference.get("tls") is None:
+        yield "inference.token_file: wanted [inference.tls] with it, a token is never sent in clear"
+    tls = inference.get("tls")
+    if isinstance(tls, Mapping) and (tls.get("cert_file") is None) != (tls.get("key_file") is None):
+        yield "inference.tls.key_file: wanted together with cert_file, found one without other"

@@ -14,8 +14,8 @@ NodeError                        code . retryable . a sentence without patient d
 |   |-- InferenceTimeout         yes  deadline passed
 |   |-- InferenceRejected        no   the server refused the request
 |   |-- ModelContractMismatch    no   wanted and found
-|   |-- InferenceCancelled       no   an operator has given the job up
-|   `-- ManifestInvalid          no
+|   |-- ManifestInvalid          no
+|   `-- InferenceCancelled       no   the caller gave up, and the server was told
 |-- ResultError             5xx  no
 |-- SendError               6xx
 |   |-- AssociationUnavailable   yes
@@ -195,7 +195,7 @@ class ManifestInvalid(InferenceError):
 
 
 class InferenceCancelled(InferenceError):
-    """The caller does not want the answer any more."""
+    """The caller wanted no answer any more; the server was told."""
 
     code = 406
 

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from fastapi import FastAPI
 
-from dicomnode.config import Config, ConsoleConfig, DimseDestination
+from dicomnode.config import Config, ConsoleConfig, DimseDestination, InferenceConfig
 from dicomnode.console.app import build_app
 from dicomnode.console.health import build_health_app
 from dicomnode.console.server import ConsoleServer
@@ -21,9 +21,11 @@ from dicomnode.database import Database, Transaction, open_database
 from dicomnode.database.series_rows import list_keys
 from dicomnode.engine import Engine, JobQueue
 from dicomnode.errors import InferenceError, StateError
+from dicomnode.inference.channel import Credentials
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.manifest import SHIPPED_MODELS
+from dicomnode.inference.repository import with_instances
 from dicomnode.leases import FileLeases, claim_slot, open_leases
 from dicomnode.log import get_logger
 from dicomnode.model.commitment import CommitmentReport
@@ -76,15 +78,25 @@ def open_triton(config: Config, stack: ExitStack, *, run_dir: Path | None = None
     """
     address = config.inference.triton
     if address == "embedded":
+        folder = config.data_dir / "triton" if run_dir is None else run_dir
         server = EmbeddedTriton(
-            repositories=(SHIPPED_MODELS, *config.inference.model_repositories),
-            run_dir=config.data_dir / "triton" if run_dir is None else run_dir,
+            repositories=with_instances(
+                (SHIPPED_MODELS, *config.inference.model_repositories),
+                config.inference.model_instances,
+                folder=folder / "models",
+            ),
+            run_dir=folder,
             startup_seconds=config.inference.startup_seconds,
+            model_threads=config.inference.model_threads,
         )
         stack.callback(server.stop)
         server.start()
         address = server.address
-    client = TritonClient(address, timeout_seconds=config.inference.timeout_seconds)
+    client = TritonClient(
+        address,
+        timeout_seconds=config.inference.timeout_seconds,
+        credentials=_credentials(config.inference),
+    )
     stack.callback(client.close)
     return client
 
@@ -92,6 +104,18 @@ def open_triton(config: Config, stack: ExitStack, *, run_dir: Path | None = None
 Role = Literal["receive", "work", "console"]
 
 ALL_ROLES: Final[frozenset[Role]] = frozenset(("receive", "work", "console"))
+
+
+def _credentials(config: InferenceConfig) -> Credentials | None:
+    if config.tls is None:
+        return None
+    return Credentials(
+        tls=True,
+        ca_file=config.tls.ca_file,
+        cert_file=config.tls.cert_file,
+        key_file=config.tls.key_file,
+        token_file=config.token_file,
+    )
 
 
 class Node:

@@ -107,9 +107,16 @@ def show(job_id: JobArgument, config: ConfigOption = None, *, as_json: JsonOptio
     lines = [f"{job.id}", f"  {job.state}{why}"]
     lines += [_step_line(number, step) for number, step in steps]
     lines += [f"  {stage}: {seconds:.2f} s" for stage, seconds in job.seconds.items()]
+    lines += [
+        f"  asked {each['name']} {each['version']} on {each['server']} at {each['asked_at']}, "
+        f"manifest {each['manifest_digest'][:12]}"
+        for each in job.models
+    ]
     lines += [f"  {name}: {key}" for name, key in job.files.items()]
     for each in deliveries:
-        lines.append(f"  to {each.destination}: {each.state}, {each.attempts} attempts")
+        lines.append(
+            f"  to {each.destination}: {each.state}, attempt {each.attempts}, {each.words or ''}"
+        )
         lines += [
             f"    attempt {row.attempt} at {_at(row.at)}, {row.seconds:.2f} s: "
             f"{row.outcome}: {row.words or ''}"

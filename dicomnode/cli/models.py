@@ -52,6 +52,12 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         raise typer.Exit(Exit.FAILED)
 
 
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a manifest, for editors that know TOML."""
+    print_json(Manifest.model_json_schema())
+
+
 def _ask(client: TritonClient, manifest: Manifest) -> dict[str, str | None]:
     try:
         client.check_contract(manifest)

@@ -22,7 +22,8 @@ END_STATES = frozenset(("done", "refused", "not_selected", "superseded", "failed
 class JobRow:
     """A job as recorded.
 
-    `seconds` maps each stage to the time it took, `files` each result file to its outbox key.
+    `seconds` maps each stage to the time it took, `files` each result file to its outbox key;
+    `models` says of each that was asked its name, version, manifest digest, server and time.
     """
 
     id: str
@@ -38,6 +39,7 @@ class JobRow:
     sentence: str | None
     seconds: dict[str, float]
     files: dict[str, str]
+    models: list[dict[str, str]]
     created_at: datetime
     updated_at: datetime
 
@@ -76,6 +78,7 @@ def create_job(transaction: Transaction, job_id: str, revision: SeriesRevision) 
         attempt=1,
         seconds={},
         files={},
+        models=[],
         created_at=now,
         updated_at=now,
     )

@@ -85,6 +85,7 @@ job = sa.Table(
     sa.Column("sentence", sa.String(500)),
     sa.Column("seconds", sa.JSON, nullable=False),
     sa.Column("files", sa.JSON, nullable=False),  # name -> outbox key
+    sa.Column("models", sa.JSON, nullable=False, server_default="[]"),  # what was asked, and when
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
     sa.Index("job_of_series", "pipeline", "series_instance_uid"),

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dicomnode.errors import ModelContractMismatch
 from dicomnode.inference.client import OutputSpec, TritonClient
 from dicomnode.inference.contract import wanted_outputs
-from dicomnode.inference.manifest import Manifest, ManifestClassification
+from dicomnode.inference.intensity import activate
+from dicomnode.inference.network import DTYPES
+from dicomnode.inference.schema import Manifest, ManifestClassification
 from dicomnode.inference.segment import volume_inputs
 from dicomnode.model.findings import Classification, Measurement
 from dicomnode.standard.codes import unit
+
+_ROUNDING: Final = 1e-3
+"""How far from 0 to 1 a probability may lie: half precision rounds so."""
 
 
 def classify(
@@ -21,6 +30,7 @@ def classify(
     voxels_hu: NDArray[np.int16],
     labels: NDArray[np.uint8] | None,
     spacing_kji_mm: tuple[float, float, float],
+    cancelled: Callable[[], bool] | None = None,
 ) -> Classification:
     """Have a model answer the manifest's question.
 
@@ -28,11 +38,13 @@ def classify(
     ----------
     client : TritonClient
     manifest : Manifest
-        Of task ``classify``.
+        Of task ``classify``, direct (`Manifest.is_direct`).
     voxels_hu : numpy.ndarray, shape (slices, rows, columns), dtype int16
         Hounsfield units, in the orientation that the manifest names.
     labels : numpy.ndarray, shape (slices, rows, columns), dtype uint8, or None
         The segmentation on the same grid; needed where the manifest has an input for it.
+    cancelled : callable, optional
+        True ends the call.
     spacing_kji_mm : tuple of float
         Distances between slices, rows and columns, millimeters.
 
@@ -43,37 +55,112 @@ def classify(
     Raises
     ------
     InferenceError
-        `ModelContractMismatch` also where a score or a measurement is not a finite number.
+        As `classify_tensors`.
+    """
+    if manifest.classification is None:
+        raise ValueError(f"wanted a manifest of task classify, found {manifest.task}")
+    manifest = client.resolved(manifest)
+    inputs = volume_inputs(
+        manifest, voxels_hu=voxels_hu, spacing_kji_mm=spacing_kji_mm, labels=labels
+    )
+    return classify_tensors(client, manifest, inputs, cancelled=cancelled)
+
+
+def classify_tensors(
+    client: TritonClient,
+    manifest: Manifest,
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    cancelled: Callable[[], bool] | None = None,
+) -> Classification:
+    """Have a model answer the manifest's question from tensors that are ready.
+
+    Parameters
+    ----------
+    client : TritonClient
+    manifest : Manifest
+        Of task ``classify``, its tensors named (`TritonClient.resolved`).
+    inputs : mapping of str to numpy.ndarray
+        By tensor name.
+    cancelled : callable, optional
+        True ends the call.
+
+    Raises
+    ------
+    InferenceError
+        `ModelContractMismatch` also where a score or a measurement is not a finite number, a
+        probability is none, or the class that the model names is none of the manifest's.
     """
     classification = manifest.classification
     if classification is None:
         raise ValueError(f"wanted a manifest of task classify, found {manifest.task}")
-    inputs = volume_inputs(manifest, voxels_hu=voxels_hu, spacing_kji_mm=spacing_kji_mm)
-    if manifest.input.labels is not None:
-        if labels is None or labels.dtype != np.uint8 or labels.shape != voxels_hu.shape:
-            found = "none" if labels is None else f"{labels.dtype} of {labels.shape}"
-            raise ValueError(f"wanted uint8 labels of shape {voxels_hu.shape}, found {found}")
-        inputs[manifest.input.labels.tensor] = np.ascontiguousarray(labels)
     outputs: dict[str, OutputSpec] = {
-        tensor.name: (np.float32, tensor.shape) for tensor in wanted_outputs(manifest)
+        tensor.name: (np.object_, None)
+        if tensor.dtype == "BYTES"
+        else (DTYPES[tensor.dtype], tensor.shape)
+        for tensor in wanted_outputs(manifest)
     }
+    asked_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     server = client.server_identity()
-    answers = client.infer(manifest, inputs, outputs)
-    for name, numbers in answers.items():
-        _check_finite(manifest, name, numbers)
-    # The manifest is consistent: a classifying model has scores.
-    scores = [float(each) for each in answers[next(iter(outputs))]]
-    answer = classification.classes[decide(classification, scores)]
+    answers = client.infer(manifest, inputs, outputs, cancelled=cancelled)
+    scores = _scores(manifest, classification, answers)
+    if manifest.output.answer is None:
+        chosen = decide(classification, scores)
+    else:
+        chosen = _named_class(manifest, answers[manifest.output.answer.tensor])
+    answer = classification.classes[chosen]
     return Classification(
         question=classification.question.code,
         answer=answer.code.code,
-        scores=_named(classification, scores),
+        scores=_named(classification, scores) if scores else (),
         score_kind=classification.score_kind,
         rule=classification.rule,
         measurements=_measurements(manifest, answers),
-        model=manifest.identity(server),
+        model=manifest.identity(server, asked_at=asked_at),
         threshold=answer.from_score,
     )
+
+
+def _scores(
+    manifest: Manifest,
+    classification: ManifestClassification,
+    answers: Mapping[str, NDArray[Any]],
+) -> list[float]:
+    given = manifest.output.scores
+    if given is None:
+        return []
+    raw = answers[given.tensor].ravel()
+    _check_finite(manifest, given.tensor, raw)
+    scores = [float(each) for each in activate(raw, given.activation, axis=0)]
+    if classification.score_kind == "probability" and not all(
+        -_ROUNDING <= each <= 1 + _ROUNDING for each in scores
+    ):
+        raise ModelContractMismatch(
+            f"model {manifest.triton.model!r}: wanted probabilities in {given.tensor}, "
+            f"found {scores} (is an activation missing in the manifest?)"
+        )
+    total = sum(scores)
+    if (classification.score_kind, classification.decision) == ("probability", "argmax") and not (
+        abs(total - 1) <= _ROUNDING * max(10, len(scores))
+    ):
+        raise ModelContractMismatch(
+            f"model {manifest.triton.model!r}: wanted probabilities that add up to 1 in "
+            f"{given.tensor}, found {total:.3g} (is an activation missing in the manifest?)"
+        )
+    return scores
+
+
+def _named_class(manifest: Manifest, answer: NDArray[Any]) -> int:
+    classification = manifest.classification
+    words = [] if classification is None else [each.answer for each in classification.classes]
+    told = answer.ravel()[0] if answer.size else b""
+    word = told.decode("utf-8", "replace").strip("\x00 \r\n") if isinstance(told, bytes) else told
+    if word not in words:
+        # The text itself is the model's own and may hold anything: it is not repeated.
+        raise ModelContractMismatch(
+            f"model {manifest.triton.model!r}: wanted one of {words}, found another answer"
+        )
+    return words.index(word)
 
 
 def decide(classification: ManifestClassification, scores: list[float]) -> int:
@@ -115,18 +202,20 @@ def _named(
 
 
 def _measurements(
-    manifest: Manifest, answers: dict[str, NDArray[np.float32]]
+    manifest: Manifest, answers: Mapping[str, NDArray[Any]]
 ) -> tuple[Measurement, ...]:
     if manifest.output.measurements is None:
         return ()
-    values = answers[manifest.output.measurements.tensor]
+    named = manifest.output.measurements.tensor
+    values = answers[named].ravel()
+    _check_finite(manifest, named, values)
     return tuple(
         Measurement(name=each.name.code, value=float(value), unit=unit(each.unit))
         for each, value in zip(manifest.measurements, values, strict=True)
     )
 
 
-def _check_finite(manifest: Manifest, name: str, numbers: NDArray[np.float32]) -> None:
+def _check_finite(manifest: Manifest, name: str, numbers: NDArray[Any]) -> None:
     if not np.isfinite(numbers).all():
         raise ModelContractMismatch(
             f"model {manifest.triton.model!r}: wanted finite numbers in {name}, "

@@ -6,7 +6,6 @@ Thread-safe: the channel is, and nothing else is kept.  What tensors mean is for
 
 from __future__ import annotations
 
-import copy
 import ipaddress
 import threading
 import time
@@ -22,15 +21,16 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from dicomnode import metrics
 from dicomnode.errors import (
-    InferenceCancelled,
     InferenceError,
     InferenceRejected,
     InferenceUnavailable,
     ModelContractMismatch,
 )
-from dicomnode.inference.contract import Tensor, differences
-from dicomnode.inference.manifest import Manifest
+from dicomnode.inference.calls import Gates, repeat, wait_for_answer
+from dicomnode.inference.channel import Credentials, open_channel
+from dicomnode.inference.contract import Tensor, differences, is_resolved, resolve
 from dicomnode.inference.regions import RegisteredRegions
+from dicomnode.inference.schema import Manifest
 from dicomnode.inference.statuses import ask, one_line
 from dicomnode.log import get_logger
 
@@ -55,7 +55,9 @@ _CHANNEL_OPTIONS: Final = [
 # Questions about state are answered from memory; a longest wait for each.
 _STATE_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.1
-_CANCEL_POLL_SECONDS: Final = 0.2
+
+# Of a model that is asked by name alone; a manifest says its own.
+_IN_FLIGHT: Final = 8
 
 _Answer = TypeVar("_Answer")
 
@@ -71,17 +73,24 @@ class TritonClient:
         Deadline of one inference.
     shared_memory : bool or None
         Whether tensors may go through system shared memory; None: if the address is loopback.
+    credentials : Credentials, optional
+        Certificates and token; by default the connection is plain.
     """
 
     def __init__(
-        self, address: str, *, timeout_seconds: float, shared_memory: bool | None = None
+        self,
+        address: str,
+        *,
+        timeout_seconds: float,
+        shared_memory: bool | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.address = address
         self._timeout_seconds = timeout_seconds
-        self._client = triton.InferenceServerClient(address, channel_args=_CHANNEL_OPTIONS)
+        self._client = open_channel(address, _CHANNEL_OPTIONS, credentials)
+        self._gates = Gates()
         local = _is_loopback(address) if shared_memory is None else shared_memory
         self._regions = RegisteredRegions(self._client, address=address, allowed=local)
-        self._cancelled: threading.Event | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -170,8 +179,13 @@ class TritonClient:
         )
         return f"{metadata.name} {metadata.version}"
 
-    def check_contract(self, manifest: Manifest) -> None:
+    def check_contract(self, manifest: Manifest) -> Manifest:
         """Hold the manifest against the server's model.
+
+        Returns
+        -------
+        Manifest
+            With a name for every tensor that it calls the only one.
 
         Raises
         ------
@@ -186,17 +200,25 @@ class TritonClient:
             lambda: self._client.get_model_config(name, version, client_timeout=_STATE_SECONDS)
         ).config
         optional = {each.name for each in config.input if each.optional}
-        faults = tuple(
-            differences(
-                manifest,
-                inputs=[_tensor(each, optional=each.name in optional) for each in found.inputs],
-                outputs=[_tensor(each) for each in found.outputs],
+        inputs = [_tensor(each, optional=each.name in optional) for each in found.inputs]
+        outputs = [_tensor(each) for each in found.outputs]
+        resolved = resolve(manifest, inputs=inputs, outputs=outputs)
+        faults = list(differences(resolved, inputs=inputs, outputs=outputs))
+        windows = manifest.input.windows
+        if windows is not None and 0 < config.max_batch_size < windows.per_call:
+            faults.append(
+                f"wanted {windows.per_call} windows a call, found max_batch_size "
+                f"{config.max_batch_size}"
             )
-        )
         if faults:
             raise ModelContractMismatch(
                 f"manifest {manifest.name!r} and model {name!r} differ: {'; '.join(faults)}"
             )
+        return resolved
+
+    def resolved(self, manifest: Manifest) -> Manifest:
+        """Return the manifest with a name for every tensor; asks the server only if one lacks."""
+        return manifest if is_resolved(manifest) else self.check_contract(manifest)
 
     def _missing(self, models: Iterable[str], *, deadline_seconds: float) -> str:
         """Say in words what is not ready; empty if all is."""
@@ -229,19 +251,28 @@ class TritonClient:
         outputs: Mapping[str, OutputSpec],
         *,
         version: str = "",
+        cancelled: Callable[[], bool] | None = None,
+        max_in_flight: int = _IN_FLIGHT,
     ) -> dict[str, NDArray[Any]]:
         """Ask a model.
+
+        What passes by itself within moments (a full queue, a connection lost) is tried again a few
+        times; what takes longer is for the caller, who can wait durably.
 
         Parameters
         ----------
         model : str or Manifest
-            A Triton model's name, or the manifest that names it and its version.
+            A Triton model's name, or the manifest that names it, its version and its limit.
         inputs : mapping of str to numpy.ndarray
             By tensor name, C-contiguous.
         outputs : mapping of str to (dtype, shape or None)
             What is asked for, by tensor name.
         version : str, optional
             Of the Triton model; the server's choice if empty.
+        cancelled : callable, optional
+            Asked now and then; True ends the call here and in the server.
+        max_in_flight : int
+            Calls to this model at the same time, of all threads; the others wait for their turn.
 
         Returns
         -------
@@ -254,11 +285,37 @@ class TritonClient:
             The server or model is not there, or did not answer in time.
         InferenceRejected
             The server or the model refused the request.
+        InferenceCancelled
+            `cancelled` said so.
         ModelContractMismatch
             The answer has another dtype or shape than wanted.
         """
         if isinstance(model, Manifest):
-            return self.infer(model.triton.model, inputs, outputs, version=model.triton.version)
+            return self.infer(
+                model.triton.model,
+                inputs,
+                outputs,
+                version=model.triton.version,
+                cancelled=cancelled,
+                max_in_flight=model.triton.max_in_flight,
+            )
+        with self._gates.enter(
+            model, max_in_flight, seconds=self._timeout_seconds, cancelled=cancelled
+        ):
+            return repeat(
+                lambda: self._infer_once(model, inputs, outputs, version, cancelled),
+                seconds=self._timeout_seconds,
+                cancelled=cancelled,
+            )
+
+    def _infer_once(
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Mapping[str, OutputSpec],
+        version: str,
+        cancelled: Callable[[], bool] | None,
+    ) -> dict[str, NDArray[Any]]:
         self._regions.unregister_held()
         with ExitStack() as regions:
             asked = [self._input(name, array, regions) for name, array in inputs.items()]
@@ -271,12 +328,16 @@ class TritonClient:
                     shared[name] = array
             end = f"model {model!r} did not answer within {self._timeout_seconds:g} s"
             result = self._ask(
-                lambda: self._infer(
-                    model,
-                    asked,
-                    model_version=version,
-                    outputs=wanted,
-                    client_timeout=self._timeout_seconds,
+                lambda: wait_for_answer(
+                    lambda note: self._client.async_infer(
+                        model,
+                        asked,
+                        note,
+                        model_version=version,
+                        outputs=wanted,
+                        client_timeout=self._timeout_seconds,
+                    ),
+                    cancelled=cancelled,
                 ),
                 timeout_sentence=end,
             )
@@ -285,41 +346,6 @@ class TritonClient:
             return {
                 name: shared[name] if name in shared else result.as_numpy(name) for name in outputs
             }
-
-    def _infer(self, model: str, asked: list[Any], **named: Any) -> Any:
-        """Ask, and stop asking as soon as the answer is not wanted any more."""
-        if self._cancelled is None:
-            return self._client.infer(model, asked, **named)
-        ended = threading.Event()
-        answers: list[tuple[Any, InferenceServerException | None]] = []
-
-        def keep(result: Any, error: InferenceServerException | None) -> None:
-            answers.append((result, error))
-            ended.set()
-
-        if self._cancelled.is_set():
-            raise InferenceCancelled(f"model {model!r} was not asked: the job was given up")
-        call = self._client.async_infer(model, asked, keep, **named)
-        # The client's deadline ends the call in any case; only the two events are waited for.
-        while not ended.wait(_CANCEL_POLL_SECONDS):
-            if self._cancelled.is_set():
-                call.cancel()
-                ended.wait(_STATE_SECONDS)
-                raise InferenceCancelled(f"model {model!r}: the call was given up")
-        result, error = answers[0]
-        if error is not None:
-            raise error
-        return result
-
-    def cancellable(self, cancelled: threading.Event) -> Self:
-        """Return this client, with inferences that end when `cancelled` is set.
-
-        Such an inference raises `InferenceCancelled`.  The connection is shared: only the original
-        is closed.
-        """
-        bound = copy.copy(self)
-        bound._cancelled = cancelled  # noqa: SLF001  (its own class)
-        return bound
 
     def _input(self, name: str, array: NDArray[Any], regions: ExitStack) -> Any:
         tensor = triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))

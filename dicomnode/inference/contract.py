@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
-from dicomnode.inference.manifest import Manifest
+from dicomnode.inference.layout import tensor_shape
+from dicomnode.inference.schema import (
+    BytesTensor,
+    LabelsTensor,
+    Manifest,
+    NumbersTensor,
+    ProbabilitiesTensor,
+    ScoresTensor,
+    VolumeTensor,
+)
 
 ANY = -1
 """A dimension of any length, as Triton writes it."""
-
-_VOLUME_SHAPE = (ANY, ANY, ANY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,31 +45,61 @@ class Tensor:
         return f"{self.dtype}{list(self.shape)}"
 
 
+def resolve(manifest: Manifest, *, inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> Manifest:
+    """Give tensors that the manifest calls "the only one" the names that the server has for them.
+
+    Where the server has several, or none, the names stay empty: `differences` then says so.
+    """
+    sides: dict[str, Any] = {}
+    for side, table, tensors in (
+        ("input", manifest.input, [each for each in inputs if not each.optional]),
+        ("output", manifest.output, list(outputs)),
+    ):
+        for key in _TENSORS:
+            tensor = getattr(table, key, None)
+            if tensor is not None and not tensor.tensor and len(tensors) == 1:
+                named = tensor.model_copy(update={"tensor": tensors[0].name})
+                sides[side] = table.model_copy(update={key: named})
+    return manifest.model_copy(update=sides) if sides else manifest
+
+
+def is_resolved(manifest: Manifest) -> bool:
+    """Whether every tensor has a name."""
+    return all(tensor.name for tensor in (*wanted_inputs(manifest), *wanted_outputs(manifest)))
+
+
 def wanted_inputs(manifest: Manifest) -> tuple[Tensor, ...]:
     """Return the tensors that the node will send."""
-    tensors = [_volume(manifest.input.volume.tensor, manifest.input.volume.dtype)]
-    if manifest.input.spacing is not None:
-        spacing = manifest.input.spacing
-        tensors.append(Tensor(name=spacing.tensor, dtype=spacing.dtype, shape=(3,)))
-    if manifest.input.labels is not None:
-        tensors.append(_volume(manifest.input.labels.tensor, manifest.input.labels.dtype))
+    made = manifest.input
+    tensors: list[Tensor] = []
+    if made.volume is not None:
+        tensors.append(_grid(manifest, made.volume, channels=1))
+    if made.nifti is not None:
+        tensors.append(_bytes(made.nifti))
+    if made.spacing is not None:
+        tensors.append(_numbers(made.spacing, 3))
+    if made.labels is not None:
+        tensors.append(_grid(manifest, made.labels, channels=1))
     return tuple(tensors)
 
 
 def wanted_outputs(manifest: Manifest) -> tuple[Tensor, ...]:
     """Return the tensors that the node will ask for."""
+    given = manifest.output
     tensors: list[Tensor] = []
-    if manifest.output.labels is not None:
-        tensors.append(_volume(manifest.output.labels.tensor, manifest.output.labels.dtype))
-    if manifest.output.scores is not None:
-        scores = manifest.output.scores
-        tensors.append(
-            Tensor(name=scores.tensor, dtype=scores.dtype, shape=(score_count(manifest),))
-        )
-    if manifest.output.measurements is not None:
-        numbers = manifest.output.measurements
-        shape = (len(manifest.measurements),)
-        tensors.append(Tensor(name=numbers.tensor, dtype=numbers.dtype, shape=shape))
+    if given.labels is not None:
+        tensors.append(_grid(manifest, given.labels, channels=1))
+    if given.probabilities is not None:
+        channels = len(given.probabilities.channels)
+        tensors.append(_grid(manifest, given.probabilities, channels=channels))
+    if given.nifti is not None:
+        tensors.append(_bytes(given.nifti))
+    if given.scores is not None:
+        tensors.append(_numbers(given.scores, score_count(manifest)))
+    if given.answer is not None:
+        tensors.append(_bytes(given.answer))
+    if given.measurements is not None:
+        tensors.append(_numbers(given.measurements, len(manifest.measurements)))
     return tuple(tensors)
 
 
@@ -71,6 +109,15 @@ def score_count(manifest: Manifest) -> int:
     if classification is None:
         return 0
     return 1 if classification.decision == "grades" else len(classification.classes)
+
+
+def fixed_size(manifest: Manifest) -> tuple[int, int, int] | None:
+    """Return the one shape that the network takes, Z, Y, X; None where it takes any."""
+    shaped = manifest.input.resize or manifest.input.windows
+    if shaped is None:
+        return None
+    x, y, z = shaped.size
+    return z, y, x
 
 
 def differences(
@@ -105,7 +152,8 @@ def _compare(side: str, wanted: Iterable[Tensor], found: Mapping[str, Tensor]) -
         other = found.get(tensor.name)
         if other is None:
             names = ", ".join(sorted(found)) or "none"
-            yield f"{side} {tensor.name}: wanted {tensor}, found no such {side} (has {names})"
+            what = f"no such {side}" if tensor.name else f"not the only {side}"
+            yield f"{side} {tensor.name}: wanted {tensor}, found {what} (has {names})"
         elif other.dtype != tensor.dtype or not _fits(tensor.shape, other.shape):
             yield f"{side} {tensor.name}: wanted {tensor}, found {other}"
 
@@ -117,5 +165,32 @@ def _fits(wanted: tuple[int, ...], found: tuple[int, ...]) -> bool:
     return all(b in {ANY, a} for a, b in zip(wanted, found, strict=True))
 
 
-def _volume(name: str, dtype: str) -> Tensor:
-    return Tensor(name=name, dtype=dtype, shape=_VOLUME_SHAPE)
+def _grid(
+    manifest: Manifest,
+    tensor: VolumeTensor | LabelsTensor | ProbabilitiesTensor,
+    *,
+    channels: int,
+) -> Tensor:
+    windows = manifest.input.windows
+    shape = tensor_shape(
+        tensor.layout,
+        batch=1 if windows is None or windows.per_call == 1 else ANY,
+        channels=channels,
+        size_zyx=fixed_size(manifest) or (ANY, ANY, ANY),
+    )
+    return Tensor(name=tensor.tensor, dtype=tensor.dtype, shape=shape)
+
+
+def _numbers(tensor: NumbersTensor | ScoresTensor, count: int) -> Tensor:
+    shape = (1, count) if tensor.batch else (count,)
+    return Tensor(name=tensor.tensor, dtype=tensor.dtype, shape=shape)
+
+
+def _bytes(tensor: BytesTensor) -> Tensor:
+    return Tensor(name=tensor.tensor, dtype="BYTES", shape=(1, 1) if tensor.batch else (1,))
+
+
+_TENSORS: Final = (
+    *("volume", "nifti", "spacing", "labels", "probabilities", "scores", "answer"),
+    "measurements",
+)

@@ -75,14 +75,23 @@ class EmbeddedTriton:
         For links, caches and the log; one running server a folder.
     startup_seconds : float
         Longest wait for server and models.
+    model_threads : int, optional
+        Threads that an instance of a model computes with; by default what this machine has, and
+        no more than a few.
     """
 
     def __init__(
-        self, *, repositories: Sequence[Path], run_dir: Path, startup_seconds: float
+        self,
+        *,
+        repositories: Sequence[Path],
+        run_dir: Path,
+        startup_seconds: float,
+        model_threads: int | None = None,
     ) -> None:
         self._repositories = tuple(path.resolve() for path in repositories)
         self._run_dir = run_dir.resolve()
         self._startup_seconds = startup_seconds
+        self._model_threads = model_threads
         # Names the backend's shared memory after the folder: what a killed server left is known.
         digest = hashlib.sha256(str(self._run_dir).encode()).hexdigest()[:12]
         self._region_prefix = f"dicomnode-triton-{digest}-"
@@ -143,7 +152,9 @@ class EmbeddedTriton:
         self._warn_of_small_shared_memory()
         self._hold_port()
         backends = link_backends(files, self._run_dir / "backends")
-        environment = server_environment(files, os.environ, caches=self._run_dir / "caches")
+        environment = server_environment(
+            files, os.environ, caches=self._run_dir / "caches", threads=self._model_threads
+        )
         command = [str(files.server), *self._options(backends)]
         self._thread = threading.Thread(
             target=self._supervise,

@@ -70,10 +70,12 @@ def check_lungs(labels: NDArray[np.uint8], segments: Sequence[Segment]) -> tuple
 
 
 def _one_missing(lungs: Sequence[Segment]) -> tuple[Guard, ...]:
+    # A model may give both lungs as one segment of no side; codes compare with codes only.
+    sided = [(each.laterality, each.volume_ml) for each in lungs if each.laterality is not None]
     by_side = {
-        side.meaning.lower(): sum(each.volume_ml for each in lungs if each.laterality == side)
+        side.meaning.lower(): sum(volume_ml for found, volume_ml in sided if found == side)
         for side in (LEFT, RIGHT)
-        if any(each.laterality == side for each in lungs)
+        if any(found == side for found, _ in sided)
     }
     missing = [side for side, volume_ml in by_side.items() if volume_ml < _LEAST_LUNG_ML]
     if len(by_side) < 2 or len(missing) != 1:

@@ -85,3 +85,30 @@ def _translate(
 def one_line(text: str | None) -> str:
     """Shorten a server's text: a model's traceback is for the server's log, not for the error."""
     return " ".join((text or "no reason given").split()).partition(" At: /")[0][:500]
+
+
+_SOON: Final = frozenset(("UNAVAILABLE", "RESOURCE_EXHAUSTED"))
+
+
+def passes_soon(error: InferenceError) -> bool:
+    """Whether the same call may succeed a moment later.
+
+    A full queue empties and a lost connection is made again; an unloaded model or a passed deadline
+    takes longer, which is for whoever can wait durably.
+    """
+    cause = error.__cause__
+    if not isinstance(cause, InferenceServerException) or isinstance(error, ModelContractMismatch):
+        return False
+    status = str(cause.status() or "").removeprefix("StatusCode.")
+    if is_out_of_memory(cause.message()):
+        return True
+    return status in _SOON and isinstance(error, InferenceUnavailable)
+
+
+def is_out_of_memory(text: str | None) -> bool:
+    """Whether a model or the server said that it had not enough memory for a call."""
+    told = (text or "").casefold()
+    return any(words in told for words in _OUT_OF_MEMORY)
+
+
+_OUT_OF_MEMORY: Final = ("out of memory", "memoryerror", "bad_alloc", "failed to allocate")

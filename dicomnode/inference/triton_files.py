@@ -132,7 +132,7 @@ def link_backends(files: TritonFiles, folder: Path) -> Path:
 
 
 def server_environment(
-    files: TritonFiles, base: Mapping[str, str], *, caches: Path
+    files: TritonFiles, base: Mapping[str, str], *, caches: Path, threads: int | None = None
 ) -> dict[str, str]:
     """Return the environment for tritonserver and the models' processes.
 
@@ -143,6 +143,8 @@ def server_environment(
         The node's own environment; thread counts set there win.
     caches : Path
         Where Python may keep compiled models, so that repositories can be read-only.
+    threads : int, optional
+        That an instance of a model computes with; wins over the environment.
     """
     environment = dict(base)
     # The stub embeds Python, which finds its packages by the interpreter that is first in PATH.
@@ -154,9 +156,11 @@ def server_environment(
     )
     environment["PYTHONPYCACHEPREFIX"] = str(caches)
     environment.pop("PYTHONHOME", None)
-    threads = str(min(usable_cpu_count(), _MOST_THREADS))
+    default = str(min(usable_cpu_count(), _MOST_THREADS))
     for variable in _THREAD_VARIABLES:
-        environment.setdefault(variable, threads)
+        environment.setdefault(variable, default)
+        if threads is not None:
+            environment[variable] = str(threads)
     return environment
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ class ModelIdentity:
         Name of the Triton model that was asked.
     server : str
         Name and version of the server that ran it, as it says itself.
+    asked_at : str
+        When it was asked, ISO 8601; empty where it was not.  Told in the summary and the job's
+        record, not in DICOM objects: a repeat makes the same ones.
     """
 
     name: str
@@ -36,6 +40,7 @@ class ModelIdentity:
     manifest_digest: str
     triton_model: str
     server: str
+    asked_at: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +86,8 @@ class Segment:
         0 where nothing was found.
     measurements : tuple of Measurement
         Includes the volume.
+    anatomic_region : Code or None
+        Where it lies, for what is no anatomy itself; `laterality` is then of that.
     """
 
     number: int
@@ -99,15 +106,22 @@ class Segment:
 class LabelMap:
     """Which segment each voxel of the source grid belongs to.
 
+    Segments may overlap, a lesion lies in a lung: a value then stands for several of them.
+
     Attributes
     ----------
     labels : numpy.ndarray, shape (slices, rows, columns), dtype uint8
-        0 is background, else a segment number.  Read-only; same grid as the volume.
+        0 is background, else a segment number or a value of `overlaps`.  Read-only; same grid as
+        the volume.
     geometry : VolumeGeometry
+    overlaps : mapping of int to tuple of int
+        Value to the numbers of the segments that lie there, the uppermost last.  Empty where no
+        two overlap.
     """
 
     labels: NDArray[np.uint8]
     geometry: VolumeGeometry
+    overlaps: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.labels.dtype != np.uint8 or self.labels.shape != self.geometry.shape_kji:
@@ -116,6 +130,22 @@ class LabelMap:
                 f"found {self.labels.dtype} of {self.labels.shape}"
             )
         self.labels.flags.writeable = False
+
+    def values_of(self, number: int) -> NDArray[np.bool_]:
+        """Return, for each of the 256 values, whether segment `number` lies there."""
+        found = np.zeros(256, np.bool_)
+        found[number] = True
+        found[[value for value, numbers in self.overlaps.items() if number in numbers]] = True
+        return found
+
+    def flat(self) -> NDArray[np.uint8]:
+        """Return the labels with the uppermost segment alone where several overlap."""
+        if not self.overlaps:
+            return self.labels
+        uppermost = np.arange(256, dtype=np.uint8)
+        for value, numbers in self.overlaps.items():
+            uppermost[value] = numbers[-1]
+        return uppermost[self.labels]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -18,15 +18,18 @@ from dicomnode.errors import ResultError, SeriesError
 from dicomnode.imaging.contents import Faulty, SeriesContents, open_series
 from dicomnode.imaging.grid import to_model_grid
 from dicomnode.imaging.volume import assemble_series
-from dicomnode.inference.classify import classify
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.guards import check_lungs
 from dicomnode.inference.measure import describe_segments
-from dicomnode.inference.segment import segment
+from dicomnode.inference.ratios import Segmented, add_ratios
+from dicomnode.inference.schema import Manifest
 from dicomnode.log import get_logger
 from dicomnode.metrics import STAGE_SECONDS
-from dicomnode.model.findings import Classification, Findings, LabelMap
+from dicomnode.model.findings import Classification, Findings, Guard, ModelIdentity
 from dicomnode.model.selection import Decision
+from dicomnode.model.volume import Volume
+from dicomnode.pipeline.asking import classify_volume, label_volume
+from dicomnode.pipeline.layers import lay_over
 from dicomnode.pipeline.objects import (
     LABELS_FILE,
     PICTURE_FILE,
@@ -53,6 +56,7 @@ from dicomnode.results.sr import encode_report
 from dicomnode.results.summary import summarize
 from dicomnode.series.selection import decide
 from dicomnode.spool.workspace import Workspace
+from dicomnode.standard.codes import LUNG
 
 _log = get_logger("pipeline")
 
@@ -112,9 +116,19 @@ def assemble(
 
 
 def infer(
-    workspace: Workspace, setup: PipelineSetup, client: TritonClient, watch: Stopwatch
+    workspace: Workspace,
+    setup: PipelineSetup,
+    client: TritonClient,
+    watch: Stopwatch,
+    *,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Findings:
     """Ask every model of the pipeline and keep what they found.
+
+    Parameters
+    ----------
+    cancelled : callable, optional
+        Asked now and then; True ends the calls, here and in the server.
 
     Raises
     ------
@@ -123,51 +137,83 @@ def infer(
     """
     volume, _paths = workspace.load_volume()
     server = client.server_identity()
-    for manifest in setup.manifests:
-        client.check_contract(manifest)
-    identity = setup.segment.identity(server)
-    with watch.time("segment"):
-        oriented = to_model_grid(volume, setup.segment.input.orientation)
-        labels = segment(
-            client,
-            setup.segment,
-            voxels_hu=oriented.voxels_hu,
-            spacing_kji_mm=oriented.spacing_kji_mm,
-        )
-        label_map = LabelMap(labels=oriented.restore(labels), geometry=volume.geometry)
+    # Every time: a model may have been exchanged in the server since the last series.
+    resolved = {each.name: client.check_contract(each) for each in setup.manifests}
+    found: list[Segmented] = []
+    for manifest in setup.segment:
+        asked_at = _now()
+        with watch.time("segment"):
+            labels = label_volume(
+                client, resolved[manifest.name], volume, found, cancelled=cancelled
+            )
+        with watch.time("measure"):
+            segments = describe_segments(
+                manifest,
+                manifest.identity(server, asked_at=asked_at),
+                labels=labels,
+                voxels_hu=volume.voxels_hu,
+                voxel_volume_ml=volume.geometry.voxel_volume_ml,
+            )
+        found.append(Segmented(manifest=manifest, labels=labels, segments=segments))
     with watch.time("measure"):
-        segments = describe_segments(
-            setup.segment,
-            identity,
-            labels=label_map.labels,
-            voxels_hu=volume.voxels_hu,
-            voxel_volume_ml=volume.geometry.voxel_volume_ml,
-        )
-        guards = check_lungs(labels, segments)
+        guards = _check(volume, found)
+        measured = add_ratios(found)
+        label_map, all_segments = lay_over(measured, volume.geometry)
     classifications: list[Classification] = []
     if not any(guard.blocks for guard in guards):
         with watch.time("classify"):
             for manifest in setup.classify:
-                into = to_model_grid(volume, manifest.input.orientation)
-                classifications.append(
-                    classify(
-                        client,
-                        manifest,
-                        voxels_hu=into.voxels_hu,
-                        labels=into.apply(label_map.labels),
-                        spacing_kji_mm=into.spacing_kji_mm,
-                    )
+                answer = classify_volume(
+                    client, resolved[manifest.name], volume, measured, cancelled=cancelled
                 )
+                if answer is None:
+                    guards = (*guards, _nothing_to_classify(manifest))
+                else:
+                    classifications.append(answer)
+    asked = [each.segments[0].model for each in found]
+    asked.extend(each.model for each in classifications)
     findings = Findings(
-        segments=segments,
+        segments=all_segments,
         label_map=label_map,
         classifications=tuple(classifications),
         guards=guards,
-        models=tuple(manifest.identity(server) for manifest in setup.manifests),
+        models=_in_order(setup, server, asked),
         notes=volume.notes,
     )
     workspace.save_findings(findings)
     return findings
+
+
+def _check(volume: Volume, found: Sequence[Segmented]) -> tuple[Guard, ...]:
+    """Look for what makes the first segmentation of the lungs doubtful."""
+    view = to_model_grid(volume, "LPS")
+    for each in found:
+        guards = check_lungs(view.apply(each.labels), each.segments)
+        if guards or any(segment.property_type == LUNG for segment in each.segments):
+            return guards
+    return ()
+
+
+def _nothing_to_classify(manifest: Manifest) -> Guard:
+    return Guard(
+        name="nothing_to_classify",
+        sentence=f"{manifest.algorithm.name}: the structure that it looks at was not found.",
+        blocks=True,
+    )
+
+
+def _in_order(
+    setup: PipelineSetup, server: str, asked: Sequence[ModelIdentity]
+) -> tuple[ModelIdentity, ...]:
+    """Return all models of the pipeline, with the time of those that were asked."""
+    times = {each.manifest_digest: each.asked_at for each in asked}
+    return tuple(
+        each.identity(server, asked_at=times.get(each.digest, "")) for each in setup.manifests
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def write_results(
@@ -231,7 +277,7 @@ def write_results(
         view = to_model_grid(volume, "LPS")
         pictures = Pictures(
             view.voxels_hu,
-            view.apply(findings.label_map.labels),
+            view.apply(findings.label_map.flat()),
             spacing_kji_mm=view.spacing_kji_mm,
             segments=findings.segments,
             classifications=findings.classifications,

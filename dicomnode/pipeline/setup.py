@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dicomnode.config import SENDER, Config, Destination, DimseDestination, PipelineConfig
 from dicomnode.errors import ConfigError
 from dicomnode.imaging.policy import GatePolicy
-from dicomnode.inference.manifest import SHIPPED_MODELS, Manifest, find_manifests
+from dicomnode.inference.manifest import (
+    CONTRACTS,
+    SHIPPED_MODELS,
+    Manifest,
+    ManifestSegment,
+    find_manifests,
+)
 from dicomnode.series.selection import RULE_KEYWORDS
 
 _SENDER = DimseDestination(
@@ -27,8 +33,8 @@ class PipelineSetup:
     name : str
         As configured.
     config : PipelineConfig
-    segment : Manifest
-    classify : tuple of Manifest
+    segment, classify : tuple of Manifest
+        In the order they are asked.
     destinations : tuple of Destination
         What results are written for.
     version : str
@@ -38,7 +44,7 @@ class PipelineSetup:
 
     name: str
     config: PipelineConfig
-    segment: Manifest
+    segment: tuple[Manifest, ...]
     classify: tuple[Manifest, ...]
     destinations: tuple[Destination, ...]
     version: str
@@ -46,7 +52,7 @@ class PipelineSetup:
     @property
     def manifests(self) -> tuple[Manifest, ...]:
         """All models, in the order they are asked."""
-        return (self.segment, *self.classify)
+        return (*self.segment, *self.classify)
 
     @property
     def gate(self) -> GatePolicy:
@@ -79,7 +85,7 @@ def build_setups(config: Config) -> dict[str, PipelineSetup]:
     ManifestInvalid
         If a manifest in one of the model repositories cannot be used.
     """
-    manifests = find_manifests((SHIPPED_MODELS, *config.inference.model_repositories))
+    manifests = find_manifests((SHIPPED_MODELS, CONTRACTS, *config.inference.model_repositories))
     faults: list[str] = []
     for name, pipeline in config.pipelines.items():
         for key, task, wanted in (
@@ -96,6 +102,7 @@ def build_setups(config: Config) -> dict[str, PipelineSetup]:
                         f"{path}: wanted a model that can {task}, {model!r} is there to "
                         f"{manifests[model].task}"
                     )
+        faults.extend(_order_faults(name, pipeline, manifests))
     if faults:
         raise ConfigError(tuple(faults))
     return {
@@ -110,10 +117,10 @@ def _build(
     manifests: Mapping[str, Manifest],
     destinations: Mapping[str, Destination],
 ) -> PipelineSetup:
-    segment = manifests[pipeline.segment[0]]
+    segment = tuple(manifests[each] for each in pipeline.segment)
     classify = tuple(manifests[each] for each in pipeline.classify)
     rules = (pipeline.selection.model_dump_json(), pipeline.geometry.model_dump_json())
-    digests = ":".join((*(each.digest for each in (segment, *classify)), *rules))
+    digests = ":".join((*(each.digest for each in (*segment, *classify)), *rules))
     return PipelineSetup(
         name=name,
         config=pipeline,
@@ -124,3 +131,27 @@ def _build(
         ),
         version=f"{name}-{hashlib.sha256(digests.encode()).hexdigest()[:8]}",
     )
+
+
+def _order_faults(
+    name: str, pipeline: PipelineConfig, manifests: Mapping[str, Manifest]
+) -> Iterator[str]:
+    """Name what a model needs of those before it and does not get."""
+    known: list[ManifestSegment] = []
+    for key, models in (("segment", pipeline.segment), ("classify", pipeline.classify)):
+        for index, model in enumerate(models):
+            manifest = manifests.get(model)
+            if manifest is None:
+                continue
+            for structure in manifest.needed_structures:
+                side = structure.laterality
+                if not any(
+                    each.type == structure.type and (side is None or each.laterality == side)
+                    for each in known
+                ):
+                    words = structure.type.meaning + (f", {side.meaning}" if side else "")
+                    yield (
+                        f"pipelines.{name}.{key}.{index}: {model!r} needs a segment ({words}) "
+                        "of a model before it, found none"
+                    )
+            known.extend(manifest.segments)

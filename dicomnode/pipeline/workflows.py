@@ -35,6 +35,7 @@ from dicomnode.imaging.volume import SeriesFault
 from dicomnode.inference.client import TritonClient
 from dicomnode.log import get_logger
 from dicomnode.metrics import JOBS
+from dicomnode.model.findings import Findings
 from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision, content_digest
 from dicomnode.pipeline import analysis
@@ -176,7 +177,7 @@ class Workflows:
         try:
             return step(job)
         except InferenceCancelled:
-            return "cancelled"
+            return "cancelled"  # which its record says already
         except NodeError as error:
             state = "waiting" if error.retryable else "failed"
             ended = self._end(job, state, reason=type(error).__name__, sentence=str(error))
@@ -284,9 +285,19 @@ class Workflows:
         if not workspace.has("findings"):
             watch = analysis.Stopwatch(job.pipeline)
             with watch_for_cancel(self._database, job.id) as cancelled:
-                client = self._client.cancellable(cancelled)
-                analysis.infer(workspace, self._setup(job), client, watch)
+                analysis.infer(
+                    workspace,
+                    self._setup(job),
+                    self._client,
+                    watch,
+                    cancelled=cancelled.is_set,
+                )
             self._add_seconds(job.id, watch)
+        # From the work files: a step that runs again after a crash finds them made.
+        volume, _paths = workspace.load_volume()
+        findings = workspace.load_findings(volume.geometry)
+        with self._database.begin() as transaction:
+            end_stage(transaction, job.id, runner=str(job.runner), models=_record(findings))
         return "go"
 
     def _results(self, job: JobRow) -> str:
@@ -411,3 +422,19 @@ class Workflows:
         JOBS.labels(job.pipeline, state).inc()
         _log.info("job_state", job=job.id, state=state, reason=reason)
         return state
+
+
+def _record(findings: Findings) -> list[dict[str, str]]:
+    """Return what a job's record keeps of the models that were asked."""
+    return [
+        {
+            "name": each.name,
+            "version": each.version,
+            "manifest_digest": each.manifest_digest,
+            "triton_model": each.triton_model,
+            "server": each.server,
+            "asked_at": each.asked_at,
+        }
+        for each in findings.models
+        if each.asked_at
+    ]

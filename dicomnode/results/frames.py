@@ -19,6 +19,8 @@ from dicomnode.errors import ResultError
 from dicomnode.model.findings import Findings
 from dicomnode.standard.sop_classes import SEG_TRANSFER_SYNTAXES
 
+_NO_OVERLAPS: Final[Mapping[int, tuple[int, ...]]] = {}
+
 _FEW: Final = 16
 """Up to this many labels comparing with each is quicker than a histogram, which widens a voxel to
 eight bytes."""
@@ -55,17 +57,21 @@ class Frame:
     segment_number: int
 
 
-def count_voxels(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Count the voxels of each label in each slice.
+def count_voxels(
+    labels: NDArray[np.uint8], overlaps: Mapping[int, tuple[int, ...]] = _NO_OVERLAPS
+) -> NDArray[np.int64]:
+    """Count the voxels of each segment in each slice.
 
     Parameters
     ----------
     labels : numpy.ndarray, shape (slices, rows, columns), dtype uint8
+    overlaps : mapping of int to tuple of int
+        Values that stand for several segments (`LabelMap.overlaps`).
 
     Returns
     -------
     numpy.ndarray, shape (slices, 256), dtype int64
-        By value, background (0) included.
+        By segment number, background (0) included.
     """
     counts = np.zeros((len(labels), 256), dtype=np.int64)
     for k, plane in enumerate(labels):
@@ -76,6 +82,9 @@ def count_voxels(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
             counts[k, 0] = plane.size - counts[k].sum()
         else:
             counts[k] = np.bincount(plane.ravel(), minlength=256)
+    for value, numbers in overlaps.items():
+        counts[:, list(numbers)] += counts[:, [value]]
+        counts[:, value] = 0
     return counts
 
 
@@ -132,8 +141,19 @@ def plan_frames(
     ]
 
 
-def pack_bits(labels: NDArray[np.uint8], frames: list[Frame]) -> bytes:
-    """Return BINARY pixel data: a bit a voxel, frames on end, lowest bit first (PS3.5 8.1.1)."""
+def pack_bits(
+    labels: NDArray[np.uint8],
+    frames: list[Frame],
+    overlaps: Mapping[int, tuple[int, ...]] = _NO_OVERLAPS,
+) -> bytes:
+    """Return BINARY pixel data: a bit a voxel, frames on end, lowest bit first (PS3.5 8.1.1).
+
+    A voxel of several segments (`LabelMap.overlaps`) is set in the frames of each.
+    """
+    values = {
+        label: [label, *(value for value, numbers in overlaps.items() if label in numbers)]
+        for label in {frame.label for frame in frames}
+    }
     voxels = labels[0].size
     packed = np.zeros(-(-len(frames) * voxels // 8), dtype=np.uint8)
     # Frames whose bits end within a byte are packed eight at a time: those always fill their bytes.
@@ -143,6 +163,8 @@ def pack_bits(labels: NDArray[np.uint8], frames: list[Frame]) -> bytes:
         group = frames[start : start + together]
         for mask, frame in zip(masks, group, strict=False):
             np.equal(labels[frame.slice_index], frame.label, out=mask)
+            for value in values[frame.label][1:]:
+                np.logical_or(mask, labels[frame.slice_index] == value, out=mask)
         bits = np.packbits(masks[: len(group)].reshape(-1), bitorder="little")
         at = start * voxels // 8
         packed[at : at + len(bits)] = bits

@@ -99,7 +99,7 @@ def encode_segmentation(
     """
     options = options or SegConfig()
     labels = findings.label_map.labels
-    counts = count_voxels(labels)
+    counts = count_voxels(labels, findings.label_map.overlaps)
     numbers = number_segments(findings, counts, keep=options.empty_segments == "keep")
     if not numbers:
         return None
@@ -110,6 +110,8 @@ def encode_segmentation(
     made.NumberOfFrames = len(frames)
     made.file_meta.TransferSyntaxUID = UID(SEG_TRANSFER_SYNTAXES[options.compression])
     made.pop("DimensionOrganizationType", None)
+    if options.type == "binary" and findings.label_map.overlaps:
+        made.SegmentsOverlap = "YES"
     if options.type == "labelmap" and _is_evenly_stacked(frames, findings.label_map.geometry):
         made.DimensionOrganizationType = "3D"
     _set_pixels(made, findings, frames, numbers, options)
@@ -135,7 +137,8 @@ def segment_numbers(findings: Findings, options: SegConfig | None = None) -> dic
         If the label map holds a value that no segment describes.
     """
     keep = options is not None and options.empty_segments == "keep"
-    return number_segments(findings, count_voxels(findings.label_map.labels), keep=keep)
+    label_map = findings.label_map
+    return number_segments(findings, count_voxels(label_map.labels, label_map.overlaps), keep=keep)
 
 
 def variant_name(options: SegConfig) -> str:
@@ -247,9 +250,10 @@ def _set_pixels(
 ) -> None:
     labels = findings.label_map.labels
     if options.type == "binary":
-        made.PixelData = pack_bits(labels, frames)
+        made.PixelData = pack_bits(labels, frames, findings.label_map.overlaps)
         return
-    planes = label_frames(labels, frames, numbers)
+    # One voxel, one segment: where several overlap a LABELMAP shows the uppermost.
+    planes = label_frames(findings.label_map.flat(), frames, numbers)
     syntax = UID(SEG_TRANSFER_SYNTAXES[options.compression])
     if not syntax.is_encapsulated:
         made.PixelData = join_frames(planes)

@@ -56,6 +56,7 @@ def _model(model: ModelIdentity) -> dict[str, object]:
         "manifest_digest": model.manifest_digest,
         "triton_model": model.triton_model,
         "server": model.server,
+        "asked_at": model.asked_at or None,
     }
 
 

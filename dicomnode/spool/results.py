@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from contextlib import suppress
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 

@@ -33,6 +33,7 @@ _SEGMENTS = TypeAdapter(tuple[Segment, ...])
 _CLASSIFICATIONS = TypeAdapter(tuple[Classification, ...])
 _GUARDS = TypeAdapter(tuple[Guard, ...])
 _MODELS = TypeAdapter(tuple[ModelIdentity, ...])
+_OVERLAPS = TypeAdapter(dict[int, tuple[int, ...]])
 _SOURCES = TypeAdapter(tuple[SourceFrame, ...])
 
 
@@ -97,6 +98,7 @@ class Workspace:
                 "guards": _GUARDS.dump_python(findings.guards, mode="json"),
                 "models": _MODELS.dump_python(findings.models, mode="json"),
                 "notes": list(findings.notes),
+                "overlaps": _OVERLAPS.dump_python(dict(findings.label_map.overlaps), mode="json"),
             },
         )
 
@@ -116,7 +118,11 @@ class Workspace:
         facts = self._load_json("findings")
         return Findings(
             segments=_SEGMENTS.validate_python(facts["segments"]),
-            label_map=LabelMap(labels=self._load_array("labels"), geometry=geometry),
+            label_map=LabelMap(
+                labels=self._load_array("labels"),
+                geometry=geometry,
+                overlaps=_OVERLAPS.validate_python(facts.get("overlaps", {})),
+            ),
             classifications=_CLASSIFICATIONS.validate_python(facts["classifications"]),
             guards=_GUARDS.validate_python(facts["guards"]),
             models=_MODELS.validate_python(facts["models"]),

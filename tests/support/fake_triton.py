@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import random
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +44,6 @@ class FakeTriton:
         self._seconds = seconds
         self._fail_share = fail_share
         self._unavailable_first = unavailable_first
-        self._cancelled = threading.Event()
         self.calls: list[str] = []
 
     def close(self) -> None:
@@ -62,18 +61,26 @@ class FakeTriton:
     def check_contract(self, manifest: Manifest) -> None:
         """Keep every contract."""
 
-    def cancellable(self, cancelled: threading.Event) -> Self:
-        bound = copy.copy(self)
-        bound._cancelled = cancelled
-        return bound
+    def resolved(self, manifest: Manifest) -> Manifest:
+        """Know of no dimension that the manifest leaves open."""
+        return manifest
 
     def infer(
-        self, manifest: Manifest, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+        self,
+        manifest: Manifest,
+        inputs: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        *,
+        cancelled: Callable[[], bool] | None = None,
+        **_named: Any,
     ) -> dict[str, Any]:
         self.calls.append(manifest.name)
         voxels = inputs["VOLUME_HU"]
-        if self._cancelled.wait(self._seconds):
-            raise InferenceCancelled("given up")
+        ends_at = time.monotonic() + self._seconds
+        while time.monotonic() < ends_at:
+            if cancelled is not None and cancelled():
+                raise InferenceCancelled("given up")
+            threading.Event().wait(0.02)  # the model computes
         if random.random() < self._fail_share:  # noqa: S311
             raise random.choice([InferenceUnavailable, InferenceTimeout])("flaky")  # noqa: S311
         if self._unavailable_first is not None:

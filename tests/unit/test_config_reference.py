@@ -26,6 +26,7 @@ COMMENTED_OUT = {
     *OTHER_DESTINATIONS,
     "destinations.web.oauth",
     "health",
+    "inference.tls",
     "pipelines.chest-ct.completion.expected_count",
     "pipelines.chest-ct.retention",
 }
@@ -38,6 +39,7 @@ SECTIONS = {
     "health": schema.HealthConfig,
     "database": schema.DatabaseConfig,
     "inference": schema.InferenceConfig,
+    "inference.tls": schema.InferenceTlsConfig,
     "retention": schema.RetentionConfig,
     "pipelines.chest-ct": schema.PipelineConfig,
     "pipelines.chest-ct.completion": schema.CompletionConfig,
@@ -103,7 +105,7 @@ def test_the_reference_is_a_valid_configuration(reference):
         pipeline.ae_title,
         pipeline.segment,
         pipeline.classify,
-    ) == ("DICOMNODE", ("lung",), ("opacity",))
+    ) == ("DICOMNODE", ("lung", "opacities"), ("opacity",))
     assert (
         pacs.kind,
         pacs.ae_title,

@@ -15,8 +15,6 @@ from tests.support.ct import asymmetric_hu, make_series
 def process(tmp_path, monkeypatch):
     """Run the command in an empty folder; return exit code, output and JSON."""
     monkeypatch.chdir(tmp_path)
-    # The log would go on to the runner's standard error, which is closed after the command.
-    monkeypatch.setattr("dicomnode.cli.process.configure_log", lambda _config: None)
 
     def run(*arguments):
         return CliRunner().invoke(app, ["process", *map(str, arguments)])

@@ -46,7 +46,7 @@ def test_a_classification_manifest_has_classes_and_measurements(tmp_path: Path, 
 
 def test_all_faults_are_told_at_once(tmp_path: Path, segmenting: str):
     text = (
-        segmenting.replace('orientation = "LPS"', 'orientation = "RAS"')
+        segmenting.replace('orientation = "LPS"', 'orientation = "RAX"')
         .replace("manufacturer =", "manufacturrer =")
         .replace("number = 2", "number = 3")
         .replace('meaning = "Left"', 'meaning = "Right"')
@@ -54,7 +54,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path, segmenting: str):
 
     told = faults_of(written(tmp_path, text))
 
-    assert "input.orientation: input should be 'LPS', found 'RAS'" in told
+    assert "input.orientation: wants one letter each of L/R, P/A and S/I, found 'RAX'" in told
     assert "algorithm.manufacturrer: no such key; did you mean 'manufacturer'?" in told
     assert "algorithm.manufacturer: is required" in told
     assert "segments.1.number: wanted 2, found 3" in told

@@ -26,23 +26,24 @@ from tests.support.pacs import FlakyPacs
 class FakeTriton:
     """Answers as the shipped models would, in shape; `fault` is raised instead while it is set."""
 
-    def cancellable(self, _cancelled):
-        return self
-
     def __init__(self):
         self.fault = None
         self.asked = []
 
-    def check_contract(self, _manifest):
+    def check_contract(self, manifest):
         if self.fault is not None:
             raise self.fault
+        return manifest
+
+    def resolved(self, manifest):
+        return manifest
 
     def server_identity(self):
         if self.fault is not None:
             raise self.fault
         return "fake 1.0"
 
-    def infer(self, manifest, _inputs, outputs):
+    def infer(self, manifest, _inputs, outputs, **_named):
         if self.fault is not None:
             raise self.fault
         self.asked.append(manifest.name)
@@ -100,7 +101,9 @@ class Bench:
         self.results = folder / "results"
         self.config = Config(
             data_dir=folder / "data",
-            pipelines={"chest": {"ae_title": "CHEST", "destinations": ["results"]}},
+            pipelines={
+                "chest": {"ae_title": "CHEST", "segment": ["lung"], "destinations": ["results"]}
+            },
             destinations={
                 "results": {"kind": "folder", "path": str(self.results), "max_attempts": 3}
             },

@@ -10,8 +10,8 @@ from pydicom import dcmread
 from dicomnode.database.job_rows import set_job
 from dicomnode.errors import InferenceUnavailable, ModelContractMismatch
 from dicomnode.pipeline import analysis
-from dicomnode.pipeline.steering import cancel_job
 from dicomnode.pipeline.identifiers import analysis_workflow_id
+from dicomnode.pipeline.steering import cancel_job
 
 
 def test_a_series_is_analyzed_and_delivered(bench):

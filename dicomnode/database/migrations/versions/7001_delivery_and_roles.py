@@ -6,7 +6,7 @@ from alembic import op
 from dicomnode.database.tables import UtcDateTime
 
 revision = "7001"
-down_revision = "4001"
+down_revision = "5001"
 
 
 def upgrade() -> None:

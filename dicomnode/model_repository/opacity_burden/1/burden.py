@@ -69,13 +69,82 @@ def opacity_burden(
     ValueError
         If volume and label map differ in shape, or a spacing is not above 0.
     """
+    found = _find(hu, spacing_kji_mm, labels)
+    if found is None:
+        return Burden(both=0.0, left=0.0, right=0.0, ground_glass=0.0, consolidation=0.0)
+    opaque, glass = found.opaque, found.glass
+
+    def percent(part: NDArray[np.bool_], weight: NDArray[np.int32]) -> float:
+        whole = int(weight.sum())
+        return 100.0 * int(weight[part].sum()) / whole if whole else 0.0
+
+    both = found.left + found.right
+    return Burden(
+        both=percent(opaque, both),
+        left=percent(opaque, found.left),
+        right=percent(opaque, found.right),
+        ground_glass=percent(glass, both),
+        consolidation=percent(opaque & ~glass, both),
+    )
+
+
+def opacity_map(
+    hu: NDArray[np.int16], spacing_kji_mm: Sequence[float], labels: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Show where the lungs are opacified: the same blocks that `opacity_burden` counts.
+
+    Parameters
+    ----------
+    hu, spacing_kji_mm, labels
+        As for `opacity_burden`.
+
+    Returns
+    -------
+    numpy.ndarray, shape (slices, rows, columns), dtype uint8
+        1 ground glass, 2 consolidation, within the lungs only.
+
+    Raises
+    ------
+    ValueError
+        As `opacity_burden`.
+    """
+    out = np.zeros(hu.shape, np.uint8)
+    found = _find(hu, spacing_kji_mm, labels)
+    if found is None or not found.opaque.any():
+        return out
+    kinds = np.where(found.opaque, np.where(found.glass, 1, 2), 0).astype(np.uint8)
+    fk, fj, fi = found.factors
+    part, lungs = out[found.box], labels[found.box]
+    rows, columns = np.arange(part.shape[1]) // fj, np.arange(part.shape[2]) // fi
+    for k, (plane, marks) in enumerate(zip(part, lungs, strict=True)):
+        inside = (marks == LEFT) | (marks == RIGHT)
+        plane[inside] = kinds[k // fk][rows][:, columns][inside]
+    return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Found:
+    """Opacified blocks within the lungs' box, and how many voxels of each lung a block holds."""
+
+    box: tuple[slice, slice, slice]
+    factors: tuple[int, ...]
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    opaque: NDArray[np.bool_]
+    glass: NDArray[np.bool_]
+
+
+def _find(
+    hu: NDArray[np.int16], spacing_kji_mm: Sequence[float], labels: NDArray[np.uint8]
+) -> _Found | None:
+    """Find opacified blocks; None where there is no lung."""
     if hu.ndim != 3 or hu.shape != labels.shape:
         raise ValueError(f"wanted labels of the volume's shape {hu.shape}, found {labels.shape}")
     if len(spacing_kji_mm) != 3 or not all(0 < float(each) < np.inf for each in spacing_kji_mm):
         raise ValueError(f"wanted three spacings above 0 mm, found {list(spacing_kji_mm)}")
     box = _lung_box(labels)
     if box is None:
-        return Burden(both=0.0, left=0.0, right=0.0, ground_glass=0.0, consolidation=0.0)
+        return None
     factors = tuple(max(1, round(_TARGET_MM / float(each))) for each in spacing_kji_mm)
     left, right, density = _average(hu[box], labels[box], factors)
 
@@ -83,19 +152,13 @@ def opacity_burden(
     opaque = _drop_vessels(
         dense, [float(mm) * f for mm, f in zip(spacing_kji_mm, factors, strict=True)]
     )
-    glass = opaque & (density < GROUND_GLASS_BELOW_HU)
-
-    def percent(part: NDArray[np.bool_], weight: NDArray[np.int32]) -> float:
-        whole = int(weight.sum())
-        return 100.0 * int(weight[part].sum()) / whole if whole else 0.0
-
-    both = left + right
-    return Burden(
-        both=percent(opaque, both),
-        left=percent(opaque, left),
-        right=percent(opaque, right),
-        ground_glass=percent(glass, both),
-        consolidation=percent(opaque & ~glass, both),
+    return _Found(
+        box=box,
+        factors=factors,
+        left=left,
+        right=right,
+        opaque=opaque,
+        glass=opaque & (density < GROUND_GLASS_BELOW_HU),
     )
 
 

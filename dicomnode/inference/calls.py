@@ -1,0 +1,124 @@
+"""How calls to models are made: a limit for each model, a few repeats, an end on cancellation."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from dicomnode.errors import InferenceCancelled, InferenceError, InferenceTimeout
+from dicomnode.inference.statuses import passes_soon
+
+_ATTEMPTS: Final = 3
+_FIRST_PAUSE_SECONDS: Final = 0.2
+
+# How often a call that waits asks whether anybody still wants the answer.
+_LOOK_SECONDS: Final = 0.5
+
+_Answer = TypeVar("_Answer")
+Cancelled = Callable[[], bool] | None
+
+
+class Gates:
+    """Lets so many calls to each model through at a time.  Thread-safe."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside: dict[str, int] = {}
+
+    @contextmanager
+    def enter(
+        self, model: str, limit: int, *, seconds: float, cancelled: Cancelled = None
+    ) -> Iterator[None]:
+        """Wait for a turn, and hold it for the block.
+
+        Raises
+        ------
+        InferenceTimeout
+            If none comes within `seconds`.
+        InferenceCancelled
+        """
+        end = time.monotonic() + seconds
+        with self._changed:
+            while self._inside.get(model, 0) >= limit:
+                _stop_if(cancelled)
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise InferenceTimeout(
+                        f"model {model!r} was busy with {limit} calls of this node for "
+                        f"{seconds:g} s"
+                    )
+                self._changed.wait(min(left, _LOOK_SECONDS))
+            self._inside[model] = self._inside.get(model, 0) + 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside[model] -= 1
+                self._changed.notify_all()
+
+
+def repeat(call: Callable[[], _Answer], *, seconds: float, cancelled: Cancelled = None) -> _Answer:
+    """Make a call, and again where it failed for a reason that passes within moments.
+
+    Raises
+    ------
+    InferenceError
+        The last one.
+    """
+    end = time.monotonic() + seconds
+    pause_seconds = _FIRST_PAUSE_SECONDS
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return call()
+        except InferenceError as error:
+            if not passes_soon(error) or time.monotonic() + pause_seconds > end:
+                raise
+        # The server says nothing of when its queue has room again.
+        threading.Event().wait(pause_seconds)
+        _stop_if(cancelled)
+        pause_seconds *= 2
+    return call()
+
+
+def wait_for_answer(
+    start: Callable[[Callable[..., None]], Any], *, cancelled: Cancelled = None
+) -> Any:
+    """Start a call of tritonclient and wait for its answer, which its own deadline ends.
+
+    Parameters
+    ----------
+    start : callable
+        Given what to call with ``result`` and ``error``; returns tritonclient's call context.
+    cancelled : callable, optional
+
+    Raises
+    ------
+    tritonclient.utils.InferenceServerException
+    InferenceCancelled
+        The server was told, and drops the request if it has not begun.
+    """
+    done = threading.Event()
+    told: dict[str, Any] = {}
+
+    def note(*, result: Any, error: Any) -> None:
+        told.update(result=result, error=error)
+        done.set()
+
+    context = start(note)
+    while not done.wait(None if cancelled is None else _LOOK_SECONDS):
+        if cancelled is not None and cancelled():
+            context.cancel()
+            done.wait()
+            break
+    _stop_if(cancelled if told["error"] is not None else None)
+    if told["error"] is not None:
+        raise told["error"]
+    return told["result"]
+
+
+def _stop_if(cancelled: Cancelled) -> None:
+    if cancelled is not None and cancelled():
+        raise InferenceCancelled("the analysis was cancelled while a model was asked")
