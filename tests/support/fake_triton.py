@@ -58,8 +58,9 @@ class FakeTriton:
     def server_identity(self) -> str:
         return "fake 1.0"
 
-    def check_contract(self, manifest: Manifest) -> None:
+    def check_contract(self, manifest: Manifest) -> Manifest:
         """Keep every contract."""
+        return manifest
 
     def resolved(self, manifest: Manifest) -> Manifest:
         """Know of no dimension that the manifest leaves open."""
