@@ -14,7 +14,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -30,6 +30,8 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from dicomnode.errors import ConfigError
 from dicomnode.model.selection import SelectionRules
 from dicomnode.standard.ae import AEAddress, check_ae_title
+from dicomnode.standard.sop_classes import CT_SOP_CLASSES
+from dicomnode.standard.uids import is_valid_uid
 
 ENV_PREFIX: Final = "DICOMNODE_"
 _ENV_NOT_KEYS: Final = ("DICOMNODE_CONFIG",)
@@ -59,9 +61,16 @@ def _check_address(text: str) -> str:
     return text
 
 
+def _check_uid(uid: str) -> str:
+    if not is_valid_uid(uid):
+        raise ValueError("wanted a UID (PS3.5 9.1)")
+    return uid
+
+
 Address = Annotated[str, AfterValidator(_check_address)]
 PeerHost = Annotated[str, AfterValidator(_check_host)]
 Names = Annotated[tuple[Name, ...], AfterValidator(_check_distinct)]
+Uid = Annotated[str, AfterValidator(_check_uid)]
 
 
 class _Section(BaseModel):
@@ -80,6 +89,94 @@ class AllowedCaller(_Section):
     )
 
 
+TlsProfile = Literal["bcp195", "bcp195-modified", "tls13"]
+
+
+class _Tls(_Section):
+    profile: TlsProfile = Field(
+        "bcp195",
+        description="bcp195: BCP 195 RFC 8996, RFC 9325 (TLS 1.2 and 1.3); bcp195-modified: its "
+        "cipher suites of 256 bit only; tls13: TLS 1.3 alone.",
+    )
+    authentication: Literal["mutual", "server"] = Field(
+        "mutual", description="Who shows a certificate: both sides, or the server only."
+    )
+    authorities: Path | None = Field(
+        None, description="PEM file with the CA certificates that peers must come from."
+    )
+    certificate: Path | None = Field(
+        None, description="PEM file with our certificate, then its intermediate ones."
+    )
+    key: Path | None = Field(None, description="PEM file with our private key.")
+    key_passphrase_file: Path | None = Field(
+        None, description="File that holds the passphrase of an encrypted key."
+    )
+
+
+class TlsServerConfig(_Tls):
+    """TLS where peers call us."""
+
+    @model_validator(mode="after")
+    def _check_files(self) -> Self:
+        needed = ["certificate", "key"]
+        if self.authentication == "mutual":
+            needed.append("authorities")
+        return _require(self, needed)
+
+
+class TlsClientConfig(_Tls):
+    """TLS where we call a peer."""
+
+    check_host: bool = Field(
+        True, description="Whether the peer's certificate must name the host that is called."
+    )
+
+    @model_validator(mode="after")
+    def _check_files(self) -> Self:
+        needed = ["authorities"]
+        if self.authentication == "mutual":
+            needed += ["certificate", "key"]
+        return _require(self, needed)
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _require(section: _Model, keys: list[str]) -> _Model:
+    missing = [key for key in keys if getattr(section, key) is None]
+    if missing:
+        raise ValueError(f"{' and '.join(missing)} must be given")
+    return section
+
+
+class User(_Section):
+    """A user that may open associations (PS3.7 D.3.3.7)."""
+
+    name: str = Field(min_length=1, max_length=64, description="As peers send it.")
+    password_file: Path = Field(description="File that holds the password, one line.")
+
+
+class CommitmentPeer(_Section):
+    """Where storage commitment results go that cannot go over the association of the request."""
+
+    ae_title: AETitle = Field(description="Calling AE title that the request came with.")
+    host: str = Field(min_length=1)
+    port: int = Field(ge=1, le=65535)
+    tls: TlsClientConfig | None = Field(None, description="Absent: without TLS.")
+
+
+class CommitmentConfig(_Section):
+    """The Storage Commitment SCP, push model (PS3.4 J)."""
+
+    peers: tuple[CommitmentPeer, ...] = Field(
+        (), description="Who is called back. Others get the result on their own association only."
+    )
+    timeout_seconds: Seconds = Field(30.0, description="For connecting and for each answer.")
+    max_attempts: int = Field(8, ge=1, le=100, description="Then the result is parked.")
+    first_retry_seconds: Seconds = Field(10.0, description="Doubled after each attempt.")
+    longest_retry_seconds: Seconds = Field(3600.0, description="Upper limit of the doubling.")
+
+
 class ReceiveConfig(_Section):
     """The storage SCP."""
 
@@ -89,8 +186,19 @@ class ReceiveConfig(_Section):
         (), description="Who may call. Empty: any AE title, from this machine only."
     )
     max_associations: int = Field(16, ge=1, le=1000, description="Open at the same time, in all.")
+    max_associations_per_peer: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Open at the same time, from one address. By default all but two.",
+    )
     max_pdu_bytes: int = Field(
         131_072, ge=4096, le=1_048_576, description="Largest P-DATA PDU accepted (PS3.8 D.1)."
+    )
+    data_path: Literal["fast", "pynetdicom"] = Field(
+        "fast",
+        description="fast: C-STORE data goes straight from the socket into the spool; pynetdicom: "
+        "the library's own way, the slower reference.",
     )
     acse_timeout_seconds: Seconds = Field(30.0, description="For negotiation and release.")
     dimse_timeout_seconds: Seconds = Field(60.0, description="For the rest of a message.")
@@ -98,6 +206,17 @@ class ReceiveConfig(_Section):
     reserve_bytes: int = Field(
         1_000_000_000, ge=0, description="Free disk space below which instances are refused."
     )
+    headroom_bytes: int = Field(
+        500_000_000,
+        ge=0,
+        description="Free disk space beyond the reserve below which associations are rejected.",
+    )
+    max_instance_bytes: int = Field(4_000_000_000, ge=1, description="Largest data set accepted.")
+    tls: TlsServerConfig | None = Field(None, description="Absent: without TLS.")
+    users: tuple[User, ...] = Field(
+        (), description="Who may call, by user name and password. Empty: nobody is asked."
+    )
+    commitment: CommitmentConfig = CommitmentConfig()
 
 
 class ConsoleConfig(_Section):
@@ -167,6 +286,7 @@ class ArchiveQuery(_Section):
         None, description="Its AE title; by default that of the sender of the series."
     )
     timeout_seconds: Seconds = Field(5.0, description="For connecting and for each answer.")
+    tls: TlsClientConfig | None = Field(None, description="Absent: without TLS.")
 
 
 class CompletionConfig(_Section):
@@ -251,6 +371,20 @@ class PipelineConfig(_Section):
     )
     classify: Names = Field(("opacity",), description="Classification manifests.")
     destinations: Names = Field(description="Where results go, by name.")
+    store_classes: Annotated[tuple[Uid, ...], AfterValidator(_check_distinct)] = Field(
+        CT_SOP_CLASSES, min_length=1, description="SOP classes that are stored, by UID."
+    )
+    other_classes: Literal["ignore", "refuse"] = Field(
+        "ignore",
+        description="ignore: others are answered with Success, not kept; refuse: not negotiated.",
+    )
+    duplicates: Literal["keep-first", "replace", "refuse"] = Field(
+        "keep-first",
+        description="Which of two instances with one SOP Instance UID and different content stays.",
+    )
+    quota_bytes: int | None = Field(
+        None, ge=1, description="Most that may be stored for it. Absent: no limit of its own."
+    )
     completion: CompletionConfig = CompletionConfig()
     report: ReportConfig = ReportConfig()
     selection: SelectionRules = SelectionRules()
@@ -272,7 +406,9 @@ class SegConfig(_Section):
     """What segmentations for a destination look like."""
 
     type: Literal["binary", "labelmap"] = Field(
-        "binary", description="labelmap: Label Map Segmentation, which few archives know yet."
+        "binary",
+        description="labelmap: Label Map Segmentation, which few archives know yet; binary all the "
+        "same where segments overlap.",
     )
     compression: Literal["none", "deflate", "rle", "jpeg-ls", "jpeg-2000"] = Field(
         "none", description="Without loss. Frame by frame (rle, jpeg-*) for labelmap only."
@@ -336,6 +472,7 @@ class DimseDestination(_DicomDestination):
         None, description="Ours towards it; by default the pipeline's."
     )
     timeout_seconds: Seconds = Field(30.0, description="For connecting and for each answer.")
+    tls: TlsClientConfig | None = Field(None, description="Absent: without TLS.")
     storage_commitment: bool = Field(
         False, description="Ask it to commit itself to what it took (PS3.4 J)."
     )

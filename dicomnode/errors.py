@@ -5,7 +5,9 @@ NodeError                        code . retryable . a sentence without patient d
 |-- ReceiveError            2xx       carries the C-STORE status to answer with
 |   |-- SpoolFull                     0xA700 Refused: out of resources
 |   |-- SopClassMismatch              0xA900 Data Set does not match SOP Class
-|   `-- InstanceUnreadable            0xC000 Cannot understand
+|   |-- InstanceUnreadable            0xC000 Cannot understand
+|   |-- InstanceTooLarge              0xA700 Refused: out of resources
+|   `-- DuplicateInstance             0x0111 Refused: duplicate SOP Instance (PS3.7 C.5)
 |-- SeriesError             3xx  no   the series cannot become a volume; names the slices
 |   |-- NoImages, MixedGeometry, DuplicatePositions, MissingSlices,
 |   `-- IrregularSpacing, TooFewSlices, UnsupportedImage, PixelsUnreadable
@@ -85,6 +87,20 @@ class InstanceUnreadable(ReceiveError):
 
     code = 203
     status = 0xC000
+
+
+class InstanceTooLarge(ReceiveError):
+    """The data set is larger than the configuration admits."""
+
+    code = 204
+    status = 0xA700
+
+
+class DuplicateInstance(ReceiveError):
+    """Another data set was stored before under the same SOP Instance UID."""
+
+    code = 205
+    status = 0x0111
 
 
 class SeriesError(NodeError):

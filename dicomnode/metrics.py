@@ -13,6 +13,9 @@ INSTANCES = Counter(
 INSTANCE_BYTES = Counter(
     "dicomnode_instances_received_bytes_total", "Bytes of data sets stored.", ["pipeline"]
 )
+COMMITMENTS = Counter(
+    "dicomnode_commitments_total", "Reports of storage commitment by outcome.", ["outcome"]
+)
 SERIES_CLOSED = Counter(
     "dicomnode_series_closed_total", "Series revisions closed, by reason.", ["pipeline", "reason"]
 )

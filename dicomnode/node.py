@@ -13,12 +13,18 @@ from typing import Final, Literal
 
 from fastapi import FastAPI
 
-from dicomnode.config import Config, ConsoleConfig, DimseDestination, InferenceConfig
+from dicomnode.config import (
+    Config,
+    ConsoleConfig,
+    DimseDestination,
+    InferenceConfig,
+    PipelineConfig,
+)
 from dicomnode.console.app import build_app
 from dicomnode.console.health import build_health_app
 from dicomnode.console.server import ConsoleServer
 from dicomnode.database import Database, Transaction, open_database
-from dicomnode.database.series_rows import list_keys
+from dicomnode.database.series_rows import list_keys, stored_bytes
 from dicomnode.engine import Engine, JobQueue
 from dicomnode.errors import InferenceError, StateError
 from dicomnode.inference.channel import Credentials
@@ -37,13 +43,18 @@ from dicomnode.pipeline.looking_after import park_broken
 from dicomnode.pipeline.retention import Retention
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 from dicomnode.pipeline.workflows import Workflows, submit
+from dicomnode.receive.acceptance import StorePolicy
+from dicomnode.receive.commitment import Commitments
 from dicomnode.receive.commitment_reports import ignore_report
+from dicomnode.receive.limits import Limits
+from dicomnode.receive.notes import IgnoredInstances
 from dicomnode.receive.scp import StorageSCP
 from dicomnode.series.neighbors import Neighbors
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
+from dicomnode.tls import check_files
 
 _PRUNE_SECONDS: Final = 60.0
 _SLOT: Final = "node"
@@ -104,6 +115,10 @@ def open_triton(config: Config, stack: ExitStack, *, run_dir: Path | None = None
 Role = Literal["receive", "work", "console"]
 
 ALL_ROLES: Final[frozenset[Role]] = frozenset(("receive", "work", "console"))
+
+
+def _policy(config: PipelineConfig) -> StorePolicy:
+    return StorePolicy(config.store_classes, refuse_others=config.other_classes == "refuse")
 
 
 def _credentials(config: InferenceConfig) -> Credentials | None:
@@ -173,6 +188,7 @@ class Node:
     def _start(self) -> None:
         config = self._config
         self._setups = build_setups(config)
+        check_files(config)
         config.data_dir.mkdir(parents=True, exist_ok=True)
         database = open_database(config.database.url, data_dir=config.data_dir)
         self._database = database
@@ -267,17 +283,23 @@ class Node:
             database,
             completion={name: each.config.completion for name, each in self._setups.items()},
             submit=submit_revision,
+            duplicates={name: each.config.duplicates for name, each in self._setups.items()},
             inquiry=SeriesInquiry(store, self._setups),
             receiver=neighbors.receiver,
             neighbors=neighbors,
         )
         with database.begin() as transaction:
             known = list_keys(transaction)
-        restored = registry.restore(store.scan(is_known=known.__contains__))
+        restored = registry.restore(
+            store.scan(is_known=known.__contains__), source_ae_title=store.source_ae_title
+        )
         if restored:
             _log.info("instances_restored", count=restored)
         registry.start()
         self._parts.callback(registry.stop)
+        commitments = Commitments(database, store, config.receive.commitment, flush=registry.flush)
+        commitments.start()
+        self._parts.callback(commitments.stop)
         receiver = StorageSCP(
             config.receive,
             pipelines={each.config.ae_title: name for name, each in self._setups.items()},
@@ -287,6 +309,10 @@ class Node:
             on_commitment=partial(_take_report, database, jobs, config)
             if _asks_for_commitment(config)
             else ignore_report,
+            commitment=commitments,
+            policies={name: _policy(each.config) for name, each in self._setups.items()},
+            limits=self._limits(store, database, registry),
+            ignored=IgnoredInstances(database).note,
         )
         receiver.start()
         self._receiver = receiver
@@ -320,6 +346,21 @@ class Node:
         console.start()
         self._console = console
         self._parts.callback(console.stop)
+
+    def _limits(self, store: InstanceStore, database: Database, registry: SeriesRegistry) -> Limits:
+        def stored(pipeline: str) -> int:
+            registry.flush()
+            with database.begin() as transaction:
+                return stored_bytes(transaction, pipeline)
+
+        quotas = {name: each.config.quota_bytes for name, each in self._setups.items()}
+        return Limits(
+            store,
+            max_instance_bytes=self._config.receive.max_instance_bytes,
+            headroom_bytes=self._config.receive.headroom_bytes,
+            quotas={name: each for name, each in quotas.items() if each is not None},
+            stored_bytes=stored,
+        )
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

@@ -10,6 +10,7 @@ import typer
 from dicomnode.cli.output import ConfigOption, JsonOption, errors_as_exits, facts, print_json
 from dicomnode.config import Config, find_file, load
 from dicomnode.pipeline.setup import build_setups
+from dicomnode.tls import check_files
 
 # Up to the last @: a password may hold one.
 _PASSWORD: Final = re.compile(r"(://[^:/@]*:).*@")
@@ -24,6 +25,7 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     with errors_as_exits():
         settings = load(path)
         setups = build_setups(settings)
+        check_files(settings)
     source = "built-in defaults" if path is None else str(path)
     if as_json:
         print_json({"source": source, "pipelines": {k: v.version for k, v in setups.items()}})

@@ -15,6 +15,7 @@ from dicomnode.cli import (
     models,
     process,
     quarantine,
+    received,
     roles,
     send,
     series,
@@ -66,6 +67,7 @@ app.command(rich_help_panel=_TRY)(echo.echo)
 app.add_typer(series.app, name="series", rich_help_panel=_ASK)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=_ASK)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_ASK)
+app.add_typer(received.app, name="received", rich_help_panel=_ASK)
 app.add_typer(config.app, name="config", rich_help_panel=_CHECK)
 app.add_typer(models.app, name="models", rich_help_panel=_CHECK)
 

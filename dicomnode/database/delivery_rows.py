@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from dicomnode.database.connect import Transaction
 from dicomnode.database.job_rows import DeliveryRow
 from dicomnode.database.tables import attempt as attempt_table
-from dicomnode.database.tables import commitment, delivery, pace, sent
+from dicomnode.database.tables import commitment_request, delivery, pace, sent
 from dicomnode.database.upsert import insert_if_absent
 
 SETTLED_STATES = frozenset(("delivered", "committing", "committed"))
@@ -216,7 +216,7 @@ def open_commitment(
     """Record a request for storage commitment, before it is made; a repeat changes nothing."""
     insert_if_absent(
         transaction,
-        commitment,
+        commitment_request,
         transaction_uid=transaction_uid,
         job_id=job_id,
         destination=destination,
@@ -239,8 +239,11 @@ def answer_commitment(
         False if the request is unknown or was answered before.
     """
     answered = transaction.execute(
-        sa.update(commitment)
-        .where((commitment.c.transaction_uid == transaction_uid) & (commitment.c.state == "asked"))
+        sa.update(commitment_request)
+        .where(
+            (commitment_request.c.transaction_uid == transaction_uid)
+            & (commitment_request.c.state == "asked")
+        )
         .values(state=state, missing=dict(missing), answered_at=datetime.now(UTC))
     )
     return answered.rowcount == 1
@@ -250,7 +253,9 @@ def get_commitment(transaction: Transaction, transaction_uid: str) -> Commitment
     """Return one request for commitment, or None if it is unknown."""
     row = (
         transaction.execute(
-            sa.select(commitment).where(commitment.c.transaction_uid == transaction_uid)
+            sa.select(commitment_request).where(
+                commitment_request.c.transaction_uid == transaction_uid
+            )
         )
         .mappings()
         .one_or_none()
@@ -261,7 +266,9 @@ def get_commitment(transaction: Transaction, transaction_uid: str) -> Commitment
 def list_commitments(transaction: Transaction, job_id: str) -> tuple[CommitmentRow, ...]:
     """Return the requests for commitment of a job, the first first."""
     rows = transaction.execute(
-        sa.select(commitment).where(commitment.c.job_id == job_id).order_by(commitment.c.asked_at)
+        sa.select(commitment_request)
+        .where(commitment_request.c.job_id == job_id)
+        .order_by(commitment_request.c.asked_at)
     ).mappings()
     return tuple(CommitmentRow(**row) for row in rows)
 

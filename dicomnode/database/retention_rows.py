@@ -11,13 +11,14 @@ from dicomnode.database.connect import Transaction
 from dicomnode.database.job_rows import END_STATES
 from dicomnode.database.tables import (
     attempt,
-    commitment,
+    commitment_request,
     decision,
     delivery,
     instance,
     job,
     sent,
     series,
+    touch,
 )
 
 _OVER = ("delivered", "committed", "dismissed")
@@ -70,6 +71,10 @@ def take_instances(
     The series stays locked until the end of the transaction: an instance that comes meanwhile
     waits with its row.
     """
+    # What an open association brings may have its file and not yet its row.
+    coming = sa.select(touch.c.association_id).where(
+        (touch.c.pipeline == pipeline) & (touch.c.series_instance_uid == series_instance_uid)
+    )
     locked = transaction.execute(
         sa.update(series)
         .where(
@@ -77,6 +82,7 @@ def take_instances(
             & (series.c.series_instance_uid == series_instance_uid)
             & (series.c.state == "closed")
             & (series.c.last_received_at < before)
+            & ~sa.exists(coming)
         )
         .values(state="closed")
     )
@@ -131,10 +137,10 @@ def remove_job(transaction: Transaction, job_id: str) -> tuple[str, ...]:
             )
         )
     asked = transaction.execute(
-        sa.select(commitment.c.transaction_uid).where(commitment.c.job_id == job_id)
+        sa.select(commitment_request.c.transaction_uid).where(commitment_request.c.job_id == job_id)
     )
     transactions = tuple(str(row[0]) for row in asked)
-    for table in (attempt, commitment, delivery):
+    for table in (attempt, commitment_request, delivery):
         transaction.execute(sa.delete(table).where(table.c.job_id == job_id))
     transaction.execute(sa.delete(job).where(job.c.id == job_id))
     _remove_series_if_empty(transaction, str(of_series[0]), str(of_series[1]))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 
 from dicomnode.database.connect import Transaction
 from dicomnode.database.tables import instance, series
-from dicomnode.database.upsert import insert_if_absent
+from dicomnode.database.upsert import insert_if_absent, insert_many_if_absent
 from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision, content_digest
+
+_AT_ONCE: Final = 500
+"""Databases limit how many values a query may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,10 @@ class SeriesRow:
     last_received_at: datetime
 
 
+Duplicates = Literal["keep-first", "replace", "refuse"]
+"""Which of two instances with one SOP Instance UID and different content stays."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """What recording an instance did.
@@ -45,11 +53,14 @@ class Recorded:
         SOP Instance UID before for different bytes.
     instance_count : int or None
         How many the series holds now; None for a repeat.
+    replaced : str or None
+        Digest of the instance that had to go.
     """
 
     is_new: bool
     sha256: str
     instance_count: int | None = None
+    replaced: str | None = None
 
 
 def record_instance(
@@ -59,10 +70,12 @@ def record_instance(
     *,
     calling_ae_title: str,
     at: datetime,
+    duplicates: Duplicates = "keep-first",
 ) -> Recorded:
     """Record a stored instance and open its series.
 
-    The first of two with one UID is kept, unless it turned out useless: then the second is.
+    Of two with one SOP Instance UID and different content the first is kept, unless it turned out
+    useless, or `duplicates` is ``replace``; and only if both are of the same series.
     """
     is_new = insert_if_absent(
         transaction,
@@ -82,15 +95,20 @@ def record_instance(
         kept = (instance.c.pipeline == pipeline) & (
             instance.c.sop_instance_uid == ref.sop_instance_uid
         )
-        sha256, fault = transaction.execute(
-            sa.select(instance.c.sha256, instance.c.fault).where(kept)
-        ).one()
-        if fault is None or sha256 == ref.sha256:
-            return Recorded(is_new=False, sha256=sha256)
+        first = transaction.execute(sa.select(instance).where(kept)).mappings().one()
+        may_go = first["fault"] is not None or duplicates == "replace"
+        if (
+            not may_go
+            or first["sha256"] == ref.sha256
+            or first["series_instance_uid"] != ref.series_instance_uid
+        ):
+            return Recorded(is_new=False, sha256=first["sha256"])
         transaction.execute(
             sa.update(instance)
             .where(kept)
             .values(
+                study_instance_uid=ref.study_instance_uid,
+                sop_class_uid=ref.sop_class_uid,
                 transfer_syntax_uid=ref.transfer_syntax_uid,
                 sha256=ref.sha256,
                 size_bytes=ref.size_bytes,
@@ -104,7 +122,7 @@ def record_instance(
             .where(_is_series(pipeline, ref.series_instance_uid))
             .values(state="open", last_received_at=at)
         )
-        return Recorded(is_new=True, sha256=ref.sha256)
+        return Recorded(is_new=True, sha256=ref.sha256, replaced=first["sha256"])
     insert_if_absent(
         transaction,
         series,
@@ -125,6 +143,97 @@ def record_instance(
         .returning(series.c.instance_count)
     ).scalar_one()
     return Recorded(is_new=True, sha256=ref.sha256, instance_count=count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """An instance to be recorded: for which pipeline, from whom, when."""
+
+    pipeline: str
+    ref: InstanceRef
+    calling_ae_title: str
+    at: datetime
+
+
+def record_instances(transaction: Transaction, arrived: Sequence[Arrived]) -> tuple[Recorded, ...]:
+    """Do as `record_instance` for each in turn, with a few statements for all of them.
+
+    Returns
+    -------
+    tuple of Recorded
+        In the order of `arrived`.
+    """
+    firsts: dict[tuple[str, str], Arrived] = {}
+    for each in arrived:
+        firsts.setdefault((each.pipeline, each.ref.sop_instance_uid), each)
+    new = insert_many_if_absent(
+        transaction,
+        instance,
+        [
+            {
+                "pipeline": each.pipeline,
+                "sop_instance_uid": each.ref.sop_instance_uid,
+                "series_instance_uid": each.ref.series_instance_uid,
+                "study_instance_uid": each.ref.study_instance_uid,
+                "sop_class_uid": each.ref.sop_class_uid,
+                "transfer_syntax_uid": each.ref.transfer_syntax_uid,
+                "sha256": each.ref.sha256,
+                "size_bytes": each.ref.size_bytes,
+                "key": each.ref.key,
+                "received_at": each.at,
+            }
+            for each in firsts.values()
+        ],
+    )
+    counts = _count_in(transaction, [firsts[key] for key in firsts if key in new])
+    kept = {key: firsts[key].ref.sha256 for key in new}
+    for pipeline, sop_instance_uid in firsts.keys() - new:
+        where = (instance.c.pipeline == pipeline) & (
+            instance.c.sop_instance_uid == sop_instance_uid
+        )
+        kept[pipeline, sop_instance_uid] = transaction.execute(
+            sa.select(instance.c.sha256).where(where)
+        ).scalar_one()
+    recorded: list[Recorded] = []
+    for each in arrived:
+        key = (each.pipeline, each.ref.sop_instance_uid)
+        is_new = key in new and firsts[key] is each
+        count = counts[each.pipeline, each.ref.series_instance_uid] if is_new else None
+        recorded.append(Recorded(is_new=is_new, sha256=kept[key], instance_count=count))
+    return tuple(recorded)
+
+
+def _count_in(transaction: Transaction, new: Sequence[Arrived]) -> dict[tuple[str, str], int]:
+    """Open the series of instances that were not there before, and return how many they hold."""
+    counts: dict[tuple[str, str], int] = {}
+    by_series: dict[tuple[str, str], list[Arrived]] = {}
+    for each in new:
+        by_series.setdefault((each.pipeline, each.ref.series_instance_uid), []).append(each)
+    for (pipeline, series_instance_uid), members in by_series.items():
+        insert_if_absent(
+            transaction,
+            series,
+            pipeline=pipeline,
+            series_instance_uid=series_instance_uid,
+            study_instance_uid=members[0].ref.study_instance_uid,
+            calling_ae_title=members[0].calling_ae_title,
+            state="open",
+            revision=0,
+            instance_count=0,
+            first_received_at=members[0].at,
+            last_received_at=members[0].at,
+        )
+        counts[pipeline, series_instance_uid] = transaction.execute(
+            sa.update(series)
+            .where(_is_series(pipeline, series_instance_uid))
+            .values(
+                state="open",
+                instance_count=series.c.instance_count + len(members),
+                last_received_at=members[-1].at,
+            )
+            .returning(series.c.instance_count)
+        ).scalar_one()
+    return counts
 
 
 def close_series(
@@ -221,6 +330,46 @@ def list_instances(
         InstanceRef(**{name: row[name] for name in InstanceRef.__dataclass_fields__})
         for row in rows
     )
+
+
+def list_digests(
+    transaction: Transaction, pipeline: str, series_instance_uid: str
+) -> dict[str, str]:
+    """Return the SHA-256 of each instance of a series, by SOP Instance UID."""
+    rows = transaction.execute(
+        sa.select(instance.c.sop_instance_uid, instance.c.sha256).where(
+            (instance.c.pipeline == pipeline)
+            & (instance.c.series_instance_uid == series_instance_uid)
+        )
+    )
+    return {row.sop_instance_uid: row.sha256 for row in rows}
+
+
+def find_instances(
+    transaction: Transaction, pipeline: str, sop_instance_uids: Sequence[str]
+) -> dict[str, InstanceRef]:
+    """Return instances by SOP Instance UID, of those that are recorded."""
+    found: dict[str, InstanceRef] = {}
+    for begin in range(0, len(sop_instance_uids), _AT_ONCE):
+        some = sop_instance_uids[begin : begin + _AT_ONCE]
+        rows = transaction.execute(
+            sa.select(instance).where(
+                (instance.c.pipeline == pipeline) & instance.c.sop_instance_uid.in_(some)
+            )
+        ).mappings()
+        for row in rows:
+            found[row["sop_instance_uid"]] = InstanceRef(
+                **{name: row[name] for name in InstanceRef.__dataclass_fields__}
+            )
+    return found
+
+
+def stored_bytes(transaction: Transaction, pipeline: str) -> int:
+    """Return how much the data sets of a pipeline's instances take."""
+    total = sa.select(sa.func.coalesce(sa.func.sum(instance.c.size_bytes), 0)).where(
+        instance.c.pipeline == pipeline
+    )
+    return int(transaction.execute(total).scalar_one())
 
 
 def list_keys(transaction: Transaction) -> frozenset[str]:

@@ -149,8 +149,8 @@ attempt = sa.Table(
 
 # Storage commitment that was asked for (PS3.4 J): by transaction UID, as the answer may come to
 # any process.
-commitment = sa.Table(
-    "commitment",
+commitment_request = sa.Table(
+    "commitment_request",
     metadata,
     sa.Column("transaction_uid", sa.String(64), primary_key=True),
     sa.Column("job_id", sa.String(200), nullable=False),
@@ -162,7 +162,7 @@ commitment = sa.Table(
     sa.Column("missing", sa.JSON, nullable=False),  # SOP Instance UID -> reason in words
     sa.Column("asked_at", UtcDateTime, nullable=False),
     sa.Column("answered_at", UtcDateTime),
-    sa.Index("commitment_of_job", "job_id"),
+    sa.Index("commitment_request_of_job", "job_id"),
 )
 
 # When a destination with a limit may be sent the next delivery.
@@ -181,4 +181,39 @@ sent = sa.Table(
     sa.Column("sop_instance_uid", sa.String(64), primary_key=True),
     sa.Column("status", sa.Integer, nullable=False),
     sa.Column("sent_at", UtcDateTime, nullable=False),
+)
+
+# What was answered with Success and not kept, or came again with other content.
+reception_note = sa.Table(
+    "reception_note",
+    metadata,
+    sa.Column("pipeline", sa.String(40), primary_key=True),
+    sa.Column("sop_instance_uid", sa.String(64), primary_key=True),
+    # ignored | kept-first | replaced | refused
+    sa.Column("kind", sa.String(20), primary_key=True),
+    sa.Column("sop_class_uid", sa.String(64), nullable=False),
+    sa.Column("sha256", sa.String(64)),  # of what was not kept; None where it was not looked at
+    sa.Column("calling_ae_title", sa.String(16), nullable=False),
+    sa.Column("times", sa.Integer, nullable=False),
+    sa.Column("first_at", UtcDateTime, nullable=False),
+    sa.Column("last_at", UtcDateTime, nullable=False),
+)
+
+commitment = sa.Table(
+    "commitment",
+    metadata,
+    sa.Column("pipeline", sa.String(40), primary_key=True),
+    sa.Column("calling_ae_title", sa.String(16), primary_key=True),
+    sa.Column("transaction_uid", sa.String(64), primary_key=True),
+    sa.Column("called_ae_title", sa.String(16), nullable=False),
+    sa.Column("instances", sa.JSON, nullable=False),  # [[SOP Class UID, SOP Instance UID], ...]
+    # pending -> reported | parked
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("words", sa.String(500)),
+    # Whoever works on it moves this on first, so that nobody else does, and somebody later does.
+    sa.Column("due_at", UtcDateTime, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Index("commitment_due", "state", "due_at"),
 )

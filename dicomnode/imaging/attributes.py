@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
+from pydicom.charset import convert_encodings, decode_bytes, python_encoding
 from pydicom.datadict import dictionary_description, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
-from pydicom.valuerep import VR
+from pydicom.valuerep import TEXT_VR_DELIMS, VR
 
 from dicomnode.errors import UnsupportedImage
-from dicomnode.imaging.header import Header
+from dicomnode.imaging.elements import Header
 from dicomnode.standard.uids import is_valid_uid
 
 _PADDING: Final = " \0"
@@ -36,6 +37,12 @@ _BINARY: Final = {
     "US or SS": "H",
 }
 """Value representations that are numbers, with their form in `struct` (PS3.5 6.2)."""
+
+
+_TEXT: Final = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
+"""Value representations that Specific Character Set speaks of (PS3.5 6.1.2.2)."""
+
+_ESCAPE: Final = b"\x1b"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,7 +64,7 @@ class Attributes:
         """Return the values of an attribute; none where it is absent or empty."""
         for item in self.items:
             try:
-                found = _values(item, keyword)
+                found = _values(item, keyword, self._encodings)
             except Exception as error:  # noqa: BLE001 - pydicom parses items when asked, and raises anything
                 name = type(error).__name__
                 raise self._refused(keyword, f"one that raises {name}") from None
@@ -111,6 +118,17 @@ class Attributes:
         """Return a UID, or None where the attribute is absent or empty."""
         return self.uid(keyword) if self.text(keyword) else None
 
+    def _encodings(self) -> list[str]:
+        """Return how text is encoded (PS3.3 C.12.1.1.2), in Python's words; ASCII if unknown."""
+        for item in self.items:
+            terms = _values(item, "SpecificCharacterSet", list)
+            if terms:
+                names = [str(each).strip(_PADDING) for each in terms]
+                # pydicom would quote an unknown term in a warning.
+                known = [each for each in names if each in python_encoding]
+                return convert_encodings(known) if known == names else []
+        return []
+
     def _number(self, keyword: str, value: object) -> float:
         try:
             number = float(value)  # type: ignore[arg-type]  # any object: the except is the check
@@ -130,7 +148,7 @@ def _tag(keyword: str) -> BaseTag:
     return Tag(keyword)
 
 
-def _values(item: Header, keyword: str) -> tuple[object, ...]:
+def _values(item: Header, keyword: str, encodings: Callable[[], list[str]]) -> tuple[object, ...]:
     """Return numbers of binary elements, text of others, and the items of a sequence.
 
     pydicom's own conversion is left out where it can be: it takes most of the time of reading a
@@ -155,5 +173,15 @@ def _values(item: Header, keyword: str) -> tuple[object, ...]:
         count = len(raw) // struct.calcsize(code)
         order = "<" if element.is_little_endian else ">"
         return struct.unpack_from(f"{order}{count}{code}", raw)
-    parts = raw.decode("ascii", "replace").split("\\")
+    parts = _text(raw, vr, encodings).split("\\")
     return () if not any(part.strip(_PADDING) for part in parts) else tuple(parts)
+
+
+def _text(raw: bytes, vr: str, encodings: Callable[[], list[str]]) -> str:
+    """Decode text; what is not ASCII by the character set of the image, where the VR allows it.
+
+    Escape sequences (ISO 2022) are ASCII themselves, so they count as something else.
+    """
+    if vr in _TEXT and not (raw.isascii() and _ESCAPE not in raw) and (names := encodings()):
+        return decode_bytes(raw, names, TEXT_VR_DELIMS)
+    return raw.decode("ascii", "replace")

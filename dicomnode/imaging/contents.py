@@ -15,7 +15,8 @@ import numpy as np
 
 from dicomnode.errors import PixelsUnreadable, UnsupportedImage
 from dicomnode.imaging.attributes import Attributes
-from dicomnode.imaging.header import FileHeader, read_header
+from dicomnode.imaging.elements import FileHeader
+from dicomnode.imaging.header import read_header
 from dicomnode.imaging.multiframe import frame_items
 from dicomnode.imaging.placement import SAME_POSITION_MM
 from dicomnode.imaging.slices import (

@@ -1,7 +1,7 @@
 """Pixel data of one slice into Hounsfield units: reading, decoding, and what stored bits mean.
 
 Uncompressed pixels are read straight into the caller's array, all others decoded by pydicom's
-plugins.  Nothing here knows of volumes.  Native decoders are called from `_decode` alone.
+plugins or ITK.  Nothing here knows of volumes.  Native decoders are called from `_decode` alone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pydicom.uid import (
 )
 
 from dicomnode.errors import PixelsUnreadable
+from dicomnode.imaging.jpeg_extended import decode_frame
 from dicomnode.imaging.slices import Slice, StoredPixels
 from dicomnode.standard.sop_classes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 
@@ -58,9 +59,6 @@ def read_hu(image: Slice, out_hu: NDArray[np.int16]) -> None:
     PixelsUnreadable
         If the file is gone or short, or the pixels cannot be decoded.
     """
-    if image.transfer_syntax_uid == JPEGExtended12Bit and image.stored.bits_stored > 8:
-        np.copyto(out_hu, _decode_extended(image))
-        return
     if image.pixels_offset is None or image.stored.bits_allocated != 16:
         decoded = _decode(image)
         stored = image.stored
@@ -99,7 +97,10 @@ def _decode(image: Slice) -> NDArray[np.generic]:
     try:
         ds = _read_whole(image)
         index = (image.frame_number or 1) - 1
-        array, _ = get_decoder(image.transfer_syntax_uid).as_array(ds, index=index, raw=True)
+        if image.transfer_syntax_uid == JPEGExtended12Bit and image.stored.bits_stored > 8:
+            array = decode_frame(ds, index)
+        else:
+            array, _ = get_decoder(image.transfer_syntax_uid).as_array(ds, index=index, raw=True)
     except Exception as error:  # noqa: BLE001 - decoders of hostile pixels raise nearly anything
         raise PixelsUnreadable(
             f"{image.label}: pixels in transfer syntax {image.transfer_syntax_uid} "
@@ -124,26 +125,6 @@ def _read_whole(image: Slice) -> pydicom.Dataset:
 @lru_cache(maxsize=1)
 def _kept(path: Path, _changed_ns: int) -> pydicom.Dataset:
     return pydicom.dcmread(path, force=True)
-
-
-def _decode_extended(image: Slice) -> NDArray[np.int16]:
-    """Decode 12-bit JPEG Extended to Hounsfield units, by ITK: pydicom has no plugin for it."""
-    if image.frame_number is not None:
-        raise PixelsUnreadable(f"{image.label}: 12-bit JPEG Extended is read in single frames only")
-    # Decoding processes start a third of a second sooner without it, and hardly ever need it.
-    import SimpleITK  # noqa: PLC0415
-
-    try:
-        array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(image.path))
-    except RuntimeError as error:
-        raise PixelsUnreadable(
-            f"{image.label}: 12-bit JPEG Extended pixels cannot be decoded"
-        ) from error
-    if array.shape != (1, image.rows, image.columns):
-        raise PixelsUnreadable(
-            f"{image.label}: wanted {image.rows} x {image.columns} pixels, found {array.shape}"
-        )
-    return _rounded(array[0].astype(np.float64))
 
 
 def _to_hu(out: NDArray[np.int16], stored: StoredPixels, *, has_spare_bits: bool) -> None:

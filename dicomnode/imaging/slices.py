@@ -15,7 +15,8 @@ from pydicom.uid import ExplicitVRBigEndian
 
 from dicomnode.errors import PixelsUnreadable, UnsupportedImage
 from dicomnode.imaging.attributes import Attributes
-from dicomnode.imaging.header import UNDEFINED_LENGTH, FileHeader, read_header
+from dicomnode.imaging.elements import UNDEFINED_LENGTH, FileHeader
+from dicomnode.imaging.header import read_header
 from dicomnode.imaging.multiframe import frame_items
 from dicomnode.standard.sop_classes import (
     CT_IMAGE,

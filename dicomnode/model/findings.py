@@ -86,8 +86,6 @@ class Segment:
         0 where nothing was found.
     measurements : tuple of Measurement
         Includes the volume.
-    anatomic_region : Code or None
-        Where it lies, for what is no anatomy itself; `laterality` is then of that.
     """
 
     number: int

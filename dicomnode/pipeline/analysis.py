@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from dicomnode.config import SegConfig
 from dicomnode.errors import ResultError, SeriesError
 from dicomnode.imaging.contents import Faulty, SeriesContents, open_series
 from dicomnode.imaging.grid import to_model_grid
@@ -51,7 +52,7 @@ from dicomnode.results.nifti import encode_label_map
 from dicomnode.results.part10 import encode_part10
 from dicomnode.results.picture import Pictures, encode_png
 from dicomnode.results.refusal import encode_refusal
-from dicomnode.results.seg import encode_segmentation, variant_name
+from dicomnode.results.seg import encode_segmentation, fitting_options, variant_name
 from dicomnode.results.sr import encode_report
 from dicomnode.results.summary import summarize
 from dicomnode.series.selection import decide
@@ -254,7 +255,7 @@ def write_results(
             context=context,
             options=setup.config.report,
         )
-        for options in wanted_segmentations(setup.destinations):
+        for options in _fitting(wanted_segmentations(setup.destinations), findings):
             segmentation = encode_segmentation(
                 findings,
                 volume_sources=volume.sources,
@@ -299,6 +300,14 @@ def write_results(
     summary = summarize(findings, context=context)
     contents[SUMMARY_FILE] = (json.dumps(summary, indent=2) + "\n").encode()
     return contents
+
+
+def _fitting(wanted: Sequence[SegConfig], findings: Findings) -> list[SegConfig]:
+    """Return the options that the findings can be written with, each once."""
+    fitting = [fitting_options(each, findings) for each in wanted]
+    if fitting != list(wanted):
+        _log.info("label_map_not_written", reason="segments overlap: they are written as binary")
+    return list(dict.fromkeys(fitting))
 
 
 def choose_evidence(

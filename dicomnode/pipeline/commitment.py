@@ -17,7 +17,7 @@ from dicomnode.database.delivery_rows import (
 )
 from dicomnode.database.job_rows import get_job
 from dicomnode.engine import JobQueue
-from dicomnode.errors import SendError, StateError
+from dicomnode.errors import ConfigError, SendError, StateError
 from dicomnode.log import get_logger
 from dicomnode.model.commitment import CommitmentReport
 from dicomnode.pipeline.delivery import Delivery
@@ -142,7 +142,11 @@ class Commitments:
                 timeout_seconds=destination.timeout_seconds,
                 linger_seconds=_LINGER_SECONDS,
                 on_report=self._take,
+                tls=destination.tls,
             )
+        except ConfigError as error:
+            # Certificates may be in the middle of being renewed.
+            return self._end(uid, "failed", str(error), is_final=False)
         except SendError as error:
             return self._end(uid, "failed", str(error), is_final=not error.retryable)
         with self._database.begin() as transaction:

@@ -28,7 +28,7 @@ from dicomnode.database.job_rows import (
     record_sent,
 )
 from dicomnode.database.series_rows import get_series
-from dicomnode.errors import ContextNotAccepted, NodeError, StateError
+from dicomnode.errors import ConfigError, ContextNotAccepted, NodeError, StateError
 from dicomnode.log import get_logger
 from dicomnode.metrics import DELIVERIES
 from dicomnode.pipeline.parcels import Parcel, Plan, fall_back, make_plan, open_parcel
@@ -171,6 +171,9 @@ class Delivery:
                 for each in files:
                     _fall_back(plan, each, destination, job)
                 files = tuple(each for each in plan.names() if each not in plan.outcomes)
+        except ConfigError as error:
+            # Certificates may be in the middle of being renewed.
+            return "again", str(error)
         except NodeError as error:
             said = f"{plan.words()}; " if plan.outcomes else ""
             return ("again" if error.retryable else "parked"), f"{said}{error}"
@@ -235,6 +238,7 @@ class Delivery:
                 to=AEAddress(destination.ae_title, destination.host, destination.port),
                 calling_ae_title=self.calling_ae_title(job, destination),
                 timeout_seconds=destination.timeout_seconds,
+                tls=destination.tls,
                 on_sent=note,
                 is_wanted=is_wanted,
             )

@@ -64,6 +64,7 @@ class SeriesInquiry:
                 study_instance_uid=study_instance_uid,
                 series_instance_uid=series_instance_uid,
                 timeout_seconds=query.timeout_seconds,
+                tls=query.tls,
             )
         except SendError as error:
             _log.warning("series_not_counted", pipeline=pipeline, error=str(error))

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from dicomnode.config import Destination, FolderDestination, ScConfig, SegConfig
-from dicomnode.results.seg import variant_name
+from dicomnode.results.seg import as_binary, variant_name
 
 SEG_FILE: Final = "seg.dcm"
 SR_FILE: Final = "sr.dcm"
@@ -102,25 +102,29 @@ def files_for(destination: Destination, files: Collection[str]) -> list[str]:
     """Choose among the result files of a job those that a destination takes, in sending order.
 
     The SEG goes first: an archive that is asked for what a report refers to then has it.  Where a
-    job has no file of the options that the destination wants, it takes the default's: a series
-    that was refused has one report for all, and results may be older than the configuration.
+    job has no label map, as segments overlap, the destination takes the binary SEG with its other
+    options.  Where it has no file of the options at all, it takes the default's: a series that was
+    refused has one report for all, and results may be older than the configuration.
     """
     chosen: list[str] = []
     for kind in ("seg", "sr"):
         if kind not in destination.objects:
             continue
-        exact, default = (
-            (seg_file(destination.seg), SEG_FILE)
-            if kind == "seg"
-            else (sr_file(sr_variant(destination)), SR_FILE)
-        )
-        name = exact if exact in files else default
-        if name in files:
-            chosen.append(name)
+        chosen += [name for name in _by_preference(kind, destination) if name in files][:1]
     if "sc" in destination.objects:
         chosen += captures_for(destination, files)
     others = (name for name, kind in _KINDS.items() if kind in destination.objects)
     return [*chosen, *(name for name in others if name in files)]
+
+
+def _by_preference(kind: str, destination: Destination) -> tuple[str, str, str]:
+    """Return the names of the SEG or SR that a destination takes, the one it asks for first."""
+    binary = as_binary(destination.seg)
+    if kind == "seg":
+        return seg_file(destination.seg), seg_file(binary), SEG_FILE
+    takes_seg = "seg" in destination.objects
+    second = sr_file(variant_name(binary)) if takes_seg else SR_FILE
+    return sr_file(sr_variant(destination)), second, SR_FILE
 
 
 def _named(*parts: str) -> str:

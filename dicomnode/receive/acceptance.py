@@ -5,26 +5,82 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from pynetdicom import AllStoragePresentationContexts
+from pynetdicom import AllStoragePresentationContexts, register_uid
 from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.service_class import StorageServiceClass
 
 from dicomnode.standard.sop_classes import (
     CT_SOP_CLASSES,
     CT_TRANSFER_SYNTAXES,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
-    STORAGE_COMMITMENT_PUSH_MODEL,
+    RETIRED_STORAGE,
+    STORAGE_COMMITMENT_PUSH,
     VERIFICATION,
 )
 
-_STORAGE_CLASSES: Final = frozenset(
+_STORAGE_CLASSES: Final = {
     str(context.abstract_syntax) for context in AllStoragePresentationContexts
-)
+}
+"""Those that the library serves as storage; `StorePolicy` adds what is configured beyond."""
+
+
+def _register(sop_class_uid: str) -> None:
+    """Have the library serve a class as storage that it does not know."""
+    keyword = f"Storage_{sop_class_uid.replace('.', '_')}"
+    register_uid(sop_class_uid, keyword, StorageServiceClass)
+    _STORAGE_CLASSES.add(sop_class_uid)
+
+
+for _uid in RETIRED_STORAGE:
+    if _uid not in _STORAGE_CLASSES:
+        _register(_uid)
+
 _UNCOMPRESSED: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 
 
+class StorePolicy:
+    """What one pipeline stores, and what becomes of the rest.
+
+    Modalities and archives send whole studies: localizers, dose reports, secondary captures.  If
+    those were refused, many senders would report the whole study as failed and send it again.  So
+    the default is to accept and ignore them, with the fact recorded.
+
+    Parameters
+    ----------
+    store_classes : iterable of str
+        SOP classes that are stored; private ones may be among them.
+    refuse_others : bool
+        Others are not negotiated, rather than accepted and ignored.
+    """
+
+    def __init__(
+        self, store_classes: Iterable[str] = CT_SOP_CLASSES, *, refuse_others: bool = False
+    ) -> None:
+        self._store_classes = frozenset(store_classes)
+        self._refuse_others = refuse_others
+        for each in self._store_classes - _STORAGE_CLASSES:
+            _register(each)
+
+    def is_stored(self, sop_class_uid: str) -> bool:
+        """Whether an instance of this class is stored; others are acknowledged and ignored."""
+        return sop_class_uid in self._store_classes
+
+    def is_negotiated(self, sop_class_uid: str) -> bool:
+        """Whether a presentation context for this storage class is accepted."""
+        return self.is_stored(sop_class_uid) or not self._refuse_others
+
+
+DEFAULT_POLICY: Final = StorePolicy()
+"""CT is stored, the rest of a study ignored."""
+
+
 def supported_contexts(
-    requested: Iterable[str], *, takes_reports: bool = False
+    requested: Iterable[str],
+    *,
+    policy: StorePolicy = DEFAULT_POLICY,
+    commitment: bool = False,
+    takes_reports: bool = False,
 ) -> list[PresentationContext]:
     """Return the presentation contexts the node supports among what a peer asks for.
 
@@ -35,35 +91,29 @@ def supported_contexts(
     ----------
     requested : iterable of str
         Abstract syntaxes of the A-ASSOCIATE-RQ.
+    policy : StorePolicy
+        Of the pipeline that is called.
+    commitment : bool
+        Whether storage commitment is offered.
     takes_reports : bool
         Whether peers may bring answers to our own requests for storage commitment.
 
     Returns
     -------
     list of PresentationContext
-        Verification, and storage in every transfer syntax that CT is sent in: an object that will
-        be ignored need not be decoded either.
+        Verification, storage commitment, and storage in every transfer syntax that CT is sent in:
+        an object that will be ignored need not be decoded either.
     """
     contexts = []
     for abstract_syntax in dict.fromkeys(requested):
         if abstract_syntax == VERIFICATION:
             contexts.append(build_context(abstract_syntax, list(_UNCOMPRESSED)))
-        elif abstract_syntax == STORAGE_COMMITMENT_PUSH_MODEL and takes_reports:
-            # A peer that answers our request: the SCP of the service, yet it opens the association.
+        elif abstract_syntax == STORAGE_COMMITMENT_PUSH and (commitment or takes_reports):
             context = build_context(abstract_syntax, list(_UNCOMPRESSED))
-            context.scu_role, context.scp_role = False, True
+            if takes_reports:
+                # A peer that answers our request is the SCP, yet it opens the association.
+                context.scu_role, context.scp_role = commitment, True
             contexts.append(context)
-        elif abstract_syntax in _STORAGE_CLASSES:
+        elif abstract_syntax in _STORAGE_CLASSES and policy.is_negotiated(abstract_syntax):
             contexts.append(build_context(abstract_syntax, list(CT_TRANSFER_SYNTAXES)))
     return contexts
-
-
-def is_stored(sop_class_uid: str) -> bool:
-    """Whether an instance of this class is stored; others are acknowledged and ignored.
-
-    Modalities and archives send whole studies: localizers, dose reports, secondary captures.  If
-    those were refused, many senders would report the whole study as failed and send it again.  So
-    the default is to accept and ignore them, with the fact logged and counted.  This function is
-    the one place where that is decided.
-    """
-    return sop_class_uid in CT_SOP_CLASSES

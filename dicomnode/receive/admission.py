@@ -15,6 +15,9 @@ _CALLING_NOT_RECOGNIZED: Final = (1, 1, 3)
 _TEMPORARY_CONGESTION: Final = (2, 3, 1)
 _LOCAL_LIMIT_EXCEEDED: Final = (2, 3, 2)
 
+_FEW: Final = 4
+"""So few associations are not divided among peers unless the configuration says so."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
@@ -62,6 +65,8 @@ class Admission:
         Empty: any AE title, from this machine only.
     max_associations : int
         Open at the same time.
+    max_associations_per_peer : int, optional
+        Of these, from one address; by default all but two, so that one peer never takes them all.
     """
 
     def __init__(
@@ -70,9 +75,12 @@ class Admission:
         pipelines: Mapping[str, str],
         allowed_callers: Sequence[AllowedCaller],
         max_associations: int,
+        max_associations_per_peer: int | None = None,
     ) -> None:
         self._pipelines = dict(pipelines)
         self._max_associations = max_associations
+        left_to_others = 2 if max_associations > _FEW else 0
+        self.max_per_peer = max_associations_per_peer or max_associations - left_to_others
         self._callers: dict[str, list[ipaddress.IPv4Network | ipaddress.IPv6Network]] = {}
         for caller in allowed_callers:
             networks = self._callers.setdefault(caller.ae_title, [])
@@ -85,7 +93,9 @@ class Admission:
         calling_ae_title: str,
         host: str,
         open_associations: int,
+        open_from_peer: int = 0,
         is_draining: bool = False,
+        shortage: str | None = None,
     ) -> Admitted | Rejected:
         """Decide about one association request.
 
@@ -97,8 +107,12 @@ class Admission:
             The peer's address.
         open_associations : int
             Those admitted and not yet ended, without this one.
+        open_from_peer : int
+            Of these, from the same address.
         is_draining : bool
             The node is stopping.
+        shortage : str, optional
+            Why there is no room for what the association would bring.
         """
         pipeline = self._pipelines.get(called_ae_title)
         if pipeline is None:
@@ -110,12 +124,24 @@ class Admission:
         if fault is not None:
             return _reject(_CALLING_NOT_RECOGNIZED, fault)
         if is_draining:
-            return _reject(_TEMPORARY_CONGESTION, "the node is stopping")
-        if open_associations >= self._max_associations:
-            return _reject(
-                _LOCAL_LIMIT_EXCEEDED, f"{open_associations} associations are open, the limit"
-            )
+            shortage = "the node is stopping"
+        if shortage is not None:
+            return _reject(_TEMPORARY_CONGESTION, shortage)
+        fault = self._limit_fault(host, open_associations, open_from_peer)
+        if fault is not None:
+            return _reject(_LOCAL_LIMIT_EXCEEDED, fault)
         return Admitted(pipeline=pipeline)
+
+    def pipeline(self, called_ae_title: str) -> str | None:
+        """Return the pipeline behind a called AE title, None if there is none."""
+        return self._pipelines.get(called_ae_title)
+
+    def _limit_fault(self, host: str, in_all: int, from_peer: int) -> str | None:
+        if in_all >= self._max_associations:
+            return f"{in_all} associations are open, the limit"
+        if from_peer >= self.max_per_peer:
+            return f"{from_peer} associations from {host} are open, the limit for one peer"
+        return None
 
     def _caller_fault(self, calling_ae_title: str, host: str) -> str | None:
         address = _address(host)

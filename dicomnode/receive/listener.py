@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
+import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import build_context
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from dicomnode.log import get_logger
 from dicomnode.metrics import ASSOCIATIONS
+from dicomnode.receive.guard import GuardedHandler
+from dicomnode.receive.recurring import Recurring
 from dicomnode.standard.sop_classes import VERIFICATION
+from dicomnode.tls import ServerContexts, describe_failure
 
 # The library's own handlers format every message for its debug log, data set included.
 _config.LOG_HANDLER_LEVEL = "none"
@@ -35,6 +41,14 @@ class Listener(ThreadedAssociationServer):
         contexts: only Verification is supported without.
     max_connections : int
         Further connections are closed before anything is read from them.
+    request_handler : type, optional
+        Makes the associations; the library's by default.
+    max_connections_per_peer : int, optional
+        The same for those from one address; no limit by default.
+    max_data_set_bytes : int, optional
+        Of a C-STORE-RQ; of a longer one this much and a byte is handed on.
+    tls : ServerContexts, optional
+        Without it connections are in the clear.
     on_poll : callable
         Called every so often by the thread that accepts.
 
@@ -45,6 +59,8 @@ class Listener(ThreadedAssociationServer):
     """
 
     request_queue_size = 128
+    # A handshake that nobody goes on with must not hold up the end.
+    daemon_threads = True
 
     def __init__(
         self,
@@ -53,9 +69,19 @@ class Listener(ThreadedAssociationServer):
         *,
         handlers: Sequence[Any],
         max_connections: int,
+        request_handler: type[RequestHandler] | None = None,
+        max_connections_per_peer: int | None = None,
+        max_data_set_bytes: int | None = None,
+        tls: ServerContexts | None = None,
         on_poll: Callable[[], None] = lambda: None,
     ) -> None:
         self._max_connections = max_connections
+        self._max_connections_per_peer = max_connections_per_peer or max_connections
+        self.max_data_set_bytes = max_data_set_bytes
+        self._tls = tls
+        self._shaking: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._refusals = Recurring()
         self._on_poll = on_poll
         super().__init__(
             ae,
@@ -63,6 +89,7 @@ class Listener(ThreadedAssociationServer):
             ae.ae_title,
             [build_context(VERIFICATION)],
             evt_handlers=[*handlers, (evt.EVT_DATA_RECV, _acknowledge_at_once)],
+            request_handler=request_handler or GuardedHandler,
         )
         # The library's shutdown takes its server off this list.
         ae._servers.append(self)  # noqa: SLF001 - only its own start_server would do it
@@ -78,11 +105,58 @@ class Listener(ThreadedAssociationServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - its shape
         """Close at once what would be one connection too many."""
-        if len(self.active_associations) < self._max_connections:
+        host = client_address[0]
+        with self._lock:
+            here, shaking = self._shaking[host], self._shaking.total()
+        associations = self.active_associations
+        here += sum(1 for each in associations if each.requestor.address == host)
+        if len(associations) + shaking >= self._max_connections:
+            limit = self._max_connections
+        elif here >= self._max_connections_per_peer:
+            limit = self._max_connections_per_peer
+        else:
             return True
         ASSOCIATIONS.labels("rejected").inc()
-        _log.warning("connection_closed", host=client_address[0], limit=self._max_connections)
+        if (unsaid := self._refusals.ask(host)) is not None:
+            _log.warning("connection_closed", host=host, limit=limit, unsaid=unsaid)
         return False
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection, in a thread of its own; with TLS shake hands first."""
+        if self._tls is not None:
+            request = self._shake_hands(request, client_address[0], self._tls)
+        if request is not None:
+            super().finish_request(request, client_address)
+
+    def _shake_hands(
+        self, connection: socket.socket, host: str, contexts: ServerContexts
+    ) -> ssl.SSLSocket | None:
+        with self._lock:
+            self._shaking[host] += 1
+        secure: ssl.SSLSocket | None = None
+        try:
+            context = contexts.current()
+            context.sslsocket_class = _SecureConnection
+            secure = context.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+            # One deadline for the whole handshake, however slowly its bytes come.
+            secure.settimeout(self.ae.acse_timeout)
+            secure.do_handshake()
+            secure.settimeout(self.ae.network_timeout)
+        except OSError as error:
+            (secure or connection).close()
+            ASSOCIATIONS.labels("rejected").inc()
+            if (unsaid := self._refusals.ask(host)) is not None:
+                reason = describe_failure(error)
+                _log.warning("tls_handshake_failed", host=host, reason=reason, unsaid=unsaid)
+            return None
+        finally:
+            with self._lock:
+                self._shaking[host] -= 1
+                if not self._shaking[host]:
+                    del self._shaking[host]
+        return secure
 
     def service_actions(self) -> None:
         """Do what is due between two connections."""
@@ -92,6 +166,14 @@ class Listener(ThreadedAssociationServer):
 
 class _Connection(socket.socket):
     """A socket that can be shut down twice: the library never closes one that refuses."""
+
+    def shutdown(self, how: int) -> None:
+        with contextlib.suppress(OSError):  # the peer was faster
+            super().shutdown(how)
+
+
+class _SecureConnection(ssl.SSLSocket):
+    """The same for a connection with TLS."""
 
     def shutdown(self, how: int) -> None:
         with contextlib.suppress(OSError):  # the peer was faster

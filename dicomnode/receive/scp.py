@@ -18,19 +18,32 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from dicomnode.config import ReceiveConfig
-from dicomnode.errors import ConfigError
+from dicomnode.errors import ConfigError, ReceiveError
 from dicomnode.log import get_logger
 from dicomnode.metrics import ASSOCIATIONS
-from dicomnode.receive.acceptance import supported_contexts
+from dicomnode.receive.acceptance import DEFAULT_POLICY, StorePolicy, supported_contexts
 from dicomnode.receive.admission import NO_REASON, Admission, Admitted, Rejected
+from dicomnode.receive.commitment import Commitments
 from dicomnode.receive.commitment_reports import TakeReport, ignore_report, take_event_report
+from dicomnode.receive.identity import Users
+from dicomnode.receive.limits import Limits
 from dicomnode.receive.listener import Listener
+from dicomnode.receive.reactor import request_handler
+from dicomnode.receive.recurring import Recurring
 from dicomnode.receive.sink import InstanceSink
-from dicomnode.receive.store import Caller, StoreHandler, StoreRequest
+from dicomnode.receive.store import (
+    Caller,
+    NoteIgnored,
+    Reception,
+    StoreCommand,
+    StoreHandler,
+    StoreRequest,
+)
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
-from dicomnode.standard.status import StoreStatus
+from dicomnode.standard.status import ActionStatus, StoreStatus
 from dicomnode.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicomnode.tls import ServerContexts
 
 __all__ = ("InstanceSink", "StorageSCP")
 
@@ -38,6 +51,9 @@ _POLL_SECONDS: Final = 0.2
 _ABORT_SECONDS: Final = 5.0
 _SPARE_CONNECTIONS: Final = 64
 """Connections beyond the limit of associations that may stand while they wait for a rejection."""
+
+_SPARE_PER_PEER: Final = 16
+"""Of these, so many from one address: a peer that opens and says nothing leaves room for others."""
 
 _log = get_logger(__name__)
 
@@ -55,6 +71,19 @@ class StorageSCP:
     sink : InstanceSink
     on_commitment : callable, optional
         Told the answers to our own requests for storage commitment.
+    commitment : Commitments, optional
+        Without it storage commitment is not negotiated.
+    policies : mapping, optional
+        By pipeline, what is stored; CT without.
+    limits : Limits, optional
+        Those of the configuration, without quotas, by default.
+    ignored : callable, optional
+        Told of instances that are acknowledged and ignored.
+
+    Raises
+    ------
+    ConfigError
+        If the password file of a user cannot be used.
     """
 
     def __init__(
@@ -66,6 +95,10 @@ class StorageSCP:
         quarantine: Quarantine,
         sink: InstanceSink,
         on_commitment: TakeReport = ignore_report,
+        commitment: Commitments | None = None,
+        policies: Mapping[str, StorePolicy] | None = None,
+        limits: Limits | None = None,
+        ignored: NoteIgnored | None = None,
     ) -> None:
         self._config = config
         self._on_commitment = on_commitment
@@ -73,12 +106,29 @@ class StorageSCP:
             pipelines=pipelines,
             allowed_callers=config.allowed_callers,
             max_associations=config.max_associations,
+            max_associations_per_peer=config.max_associations_per_peer,
         )
-        self._handler = StoreHandler(store=store, quarantine=quarantine, sink=sink)
+        self._policies = dict(policies or {})
+        self._limits = limits or Limits(
+            store,
+            max_instance_bytes=config.max_instance_bytes,
+            headroom_bytes=config.headroom_bytes,
+        )
+        self._handler = StoreHandler(
+            store=store,
+            quarantine=quarantine,
+            sink=sink,
+            policies=self._policies,
+            limits=self._limits,
+            ignored=ignored,
+        )
         self._sink = sink
+        self._commitment = commitment
         self._open: dict[Association, Caller] = {}
         self._changed = threading.Condition()
         self._is_draining = False
+        self._rejections = Recurring()
+        self._users = Users(config.users)
         self._server: Listener | None = None
         self._thread: threading.Thread | None = None
 
@@ -106,7 +156,7 @@ class StorageSCP:
         Raises
         ------
         ConfigError
-            If address and port cannot be listened on.
+            If address and port cannot be listened on, or the certificates not be used.
         """
         config = self._config
         ae = AE()
@@ -118,6 +168,7 @@ class StorageSCP:
         ae.network_timeout = config.network_timeout_seconds
         # Admission has the limit; the library counts ended threads too and must not interfere.
         ae.maximum_associations = config.max_associations + 2 * _SPARE_CONNECTIONS
+        tls = ServerContexts(config.tls, path="receive.tls") if config.tls is not None else None
         try:
             server = Listener(
                 ae,
@@ -128,8 +179,15 @@ class StorageSCP:
                     (evt.EVT_ABORTED, self._on_ended),
                     (evt.EVT_C_STORE, self._on_store),
                     (evt.EVT_N_EVENT_REPORT, take_event_report, [self._on_commitment]),
+                    (evt.EVT_N_ACTION, self._on_action),
                 ],
                 max_connections=config.max_associations + _SPARE_CONNECTIONS,
+                request_handler=(
+                    request_handler(self._begin_store) if config.data_path == "fast" else None
+                ),
+                max_connections_per_peer=self._admission.max_per_peer + _SPARE_PER_PEER,
+                max_data_set_bytes=self._limits.max_instance_bytes,
+                tls=tls,
                 on_poll=self._sweep,
             )
         except OSError as error:
@@ -203,12 +261,18 @@ class StorageSCP:
         assoc = event.assoc
         request: Any = assoc.requestor.primitive
         try:
-            decision = self._admit(assoc, request)
+            identity = assoc.requestor.user_identity
+            decision = self._users.decide(identity) or self._admit(assoc, request)
+            if identity is not None:
+                self._users.confirm(assoc, identity)
             if isinstance(decision, Admitted):
                 proposed = request.presentation_context_definition_list
                 wanted = [str(each.abstract_syntax) for each in proposed]
                 assoc.acceptor.supported_contexts = supported_contexts(
-                    wanted, takes_reports=self._on_commitment is not ignore_report
+                    wanted,
+                    policy=self._policies.get(decision.pipeline, DEFAULT_POLICY),
+                    commitment=self._commitment is not None,
+                    takes_reports=self._on_commitment is not ignore_report,
                 )
         except Exception:  # noqa: BLE001 - see below
             # The library logs what is raised here, no more, and would accept the association.
@@ -217,29 +281,43 @@ class StorageSCP:
                 self._open.pop(assoc, None)
             decision = NO_REASON
         if isinstance(decision, Rejected):
-            ASSOCIATIONS.labels("rejected").inc()
-            _log.warning(
-                "association_rejected",
-                called_ae_title=request.called_ae_title,
-                calling_ae_title=request.calling_ae_title,
-                host=assoc.requestor.address,
-                result=decision.result,
-                source=decision.source,
-                reason=decision.reason,
-                words=decision.words,
-            )
+            self._tell_rejection(assoc, request, decision)
             assoc.acse.send_reject(decision.result, decision.source, decision.reason)
             # Returns when the peer has closed, or the ARTIM timer expired (PS3.8 9.2, AR-7).
             assoc.kill()
 
+    def _tell_rejection(self, assoc: Association, request: Any, decision: Rejected) -> None:
+        ASSOCIATIONS.labels("rejected").inc()
+        host = assoc.requestor.address
+        unsaid = self._rejections.ask(f"{host} {decision.source} {decision.reason}")
+        if unsaid is None:
+            return
+        _log.warning(
+            "association_rejected",
+            called_ae_title=request.called_ae_title,
+            calling_ae_title=request.calling_ae_title,
+            host=host,
+            result=decision.result,
+            source=decision.source,
+            reason=decision.reason,
+            words=decision.words,
+            unsaid=unsaid,
+        )
+
     def _admit(self, assoc: Association, request: Any) -> Admitted | Rejected:
+        host = assoc.requestor.address
+        pipeline = self._admission.pipeline(request.called_ae_title)
+        # Asked before the lock is taken: disk and database may be slow.
+        shortage = None if pipeline is None else self._limits.shortage(pipeline)
         with self._changed:
             decision = self._admission.decide(
                 called_ae_title=request.called_ae_title,
                 calling_ae_title=request.calling_ae_title,
-                host=assoc.requestor.address,
+                host=host,
                 open_associations=len(self._open),
+                open_from_peer=sum(1 for each in self._open.values() if each.host == host),
                 is_draining=self._is_draining,
+                shortage=shortage,
             )
             if isinstance(decision, Rejected):
                 return decision
@@ -286,6 +364,14 @@ class StorageSCP:
         except Exception:  # noqa: BLE001 - the accepting thread goes on whatever the sink does
             _log.exception("association_end_not_recorded", association_id=caller.association_id)
 
+    def _begin_store(self, assoc: Association, command: StoreCommand) -> Reception:
+        with self._changed:
+            caller = self._open.get(assoc)
+        if caller is None:
+            # It was given up meanwhile; the library's thread catches this and aborts.
+            raise ReceiveError("a C-STORE on an association that is not open")
+        return self._handler.begin(command, caller)
+
     def _on_store(self, event: evt.Event) -> int:
         with self._changed:
             caller = self._open.get(event.assoc)
@@ -304,6 +390,14 @@ class StorageSCP:
             ),
             caller,
         )
+
+    def _on_action(self, event: evt.Event) -> tuple[int, None]:
+        with self._changed:
+            caller = self._open.get(event.assoc)
+        if caller is None or self._commitment is None:
+            _log.error("action_without_association")
+            return ActionStatus.PROCESSING_FAILURE, None
+        return self._commitment.ask(event, caller), None
 
 
 def _disconnect(assoc: Association) -> None:

@@ -17,13 +17,22 @@ class InstanceSink(Protocol):
 
     def instance_stored(
         self, pipeline: str, ref: InstanceRef, *, calling_ae_title: str, association_id: str
-    ) -> None:
-        """Make the row of an instance durable, whose file is durable already.
+    ) -> bool | None:
+        """Take note of an instance whose file is durable already.
 
-        Called before the peer is told Success.  The same instance may come more than once.
+        Called before the peer is told Success.  The same instance may come more than once.  Its
+        row may follow a moment later, where a start-up scan would find the file after a crash.
+
+        Returns
+        -------
+        bool or None
+            False if another data set of this SOP Instance UID is kept instead: the file is then
+            removed, the peer is told Success all the same.
 
         Raises
         ------
+        DuplicateInstance
+            If another data set of this SOP Instance UID is kept; the file is then removed.
         NodeError
             The peer is then told the status of that error, and keeps the instance.
         """

@@ -1,15 +1,18 @@
 """From an encoded data set to a C-STORE status.  No network: bytes and identifiers come in.
 
-Whoever brings the bytes, the library's data path or another one, calls `StoreHandler.handle`.
+Whoever brings the bytes calls `StoreHandler.begin` and gives them as they come, or
+`StoreHandler.handle` with all of them.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Protocol
 
 from dicomnode.errors import (
+    DuplicateInstance,
     InstanceUnreadable,
     NodeError,
     ReceiveError,
@@ -18,10 +21,12 @@ from dicomnode.errors import (
 )
 from dicomnode.log import get_logger
 from dicomnode.metrics import INSTANCE_BYTES, INSTANCES
-from dicomnode.receive.acceptance import is_stored
+from dicomnode.receive.acceptance import DEFAULT_POLICY, StorePolicy
+from dicomnode.receive.limits import Limits
 from dicomnode.receive.sink import InstanceSink
+from dicomnode.spool.incoming import Incoming
 from dicomnode.spool.instances import InstanceStore
-from dicomnode.spool.part10 import Identity, read_identity
+from dicomnode.spool.part10 import Identity
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.standard.status import StoreStatus
 from dicomnode.standard.uids import is_valid_uid
@@ -32,8 +37,8 @@ _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoreRequest:
-    """One C-STORE-RQ with its data set (PS3.7 9.3.1.1).
+class StoreCommand:
+    """One C-STORE-RQ whose data set is still on its way (PS3.7 9.3.1.1).
 
     Attributes
     ----------
@@ -43,14 +48,24 @@ class StoreRequest:
         Abstract syntax of the presentation context it came in.
     transfer_syntax_uid : str
         Of that context.
-    data_set : bytes
-        As encoded by the peer.
     """
 
     sop_class_uid: str
     sop_instance_uid: str
     context_sop_class_uid: str
     transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreRequest(StoreCommand):
+    """One C-STORE-RQ with its data set.
+
+    Attributes
+    ----------
+    data_set : bytes
+        As encoded by the peer.
+    """
+
     data_set: bytes
 
 
@@ -74,6 +89,15 @@ class Caller:
     host: str
 
 
+class NoteIgnored(Protocol):
+    """Remembers an instance that is acknowledged and ignored."""
+
+    def __call__(
+        self, pipeline: str, *, sop_class_uid: str, sop_instance_uid: str, calling_ae_title: str
+    ) -> None:
+        """Record it; an exception becomes a failure status."""
+
+
 class StoreHandler:
     """Checks, stores and reports one instance after the other.
 
@@ -83,15 +107,98 @@ class StoreHandler:
     quarantine : Quarantine
         For what cannot be understood.
     sink : InstanceSink
+    policies : mapping, optional
+        By pipeline; CT is stored and the rest ignored without.
+    limits : Limits, optional
+    ignored : callable, optional
+        Told of instances that are acknowledged and ignored.
     """
 
-    def __init__(self, *, store: InstanceStore, quarantine: Quarantine, sink: InstanceSink) -> None:
-        self._store = store
-        self._quarantine = quarantine
-        self._sink = sink
+    def __init__(
+        self,
+        *,
+        store: InstanceStore,
+        quarantine: Quarantine,
+        sink: InstanceSink,
+        policies: Mapping[str, StorePolicy] | None = None,
+        limits: Limits | None = None,
+        ignored: NoteIgnored | None = None,
+    ) -> None:
+        self._policies = dict(policies or {})
+        self._parts = _Parts(store, quarantine, sink, limits or Limits(store), ignored)
 
     def handle(self, request: StoreRequest, caller: Caller) -> int:
-        """Store an instance and return the C-STORE status; it raises nothing.
+        """Store an instance that has come whole and return the C-STORE status; it raises nothing.
+
+        Returns
+        -------
+        int
+            As `Reception.finish`.
+        """
+        reception = self.begin(request, caller)
+        reception.write(request.data_set)
+        return reception.finish()
+
+    def begin(self, command: StoreCommand, caller: Caller) -> Reception:
+        """Begin to store an instance; it raises nothing.
+
+        Returns
+        -------
+        Reception
+            Takes the data set as it comes.  It must be finished or abandoned.
+        """
+        policy = self._policies.get(caller.pipeline, DEFAULT_POLICY)
+        return Reception(command, caller, policy, self._parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What every reception needs."""
+
+    store: InstanceStore
+    quarantine: Quarantine
+    sink: InstanceSink
+    limits: Limits
+    ignored: NoteIgnored | None
+
+
+class Reception:
+    """One instance on its way from the network into the spool.
+
+    What is wrong with it is found at once or at the end; either way its data set is taken to the
+    end, since the peer sends it before it listens.  No method raises anything.
+    """
+
+    def __init__(
+        self, command: StoreCommand, caller: Caller, policy: StorePolicy, parts: _Parts
+    ) -> None:
+        self._command = command
+        self._caller = caller
+        self._parts = parts
+        self._incoming: Incoming | None = None
+        self._refusal: Exception | None = None
+        self._is_ignored = not policy.is_stored(command.sop_class_uid)
+        if not self._is_ignored:
+            try:
+                self._incoming = self._open()
+            except Exception as error:  # noqa: BLE001 - it is what `finish` answers with
+                self._refusal = error
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Take the next bytes of the data set; `chunk` may be overwritten afterwards."""
+        if self._incoming is None:
+            return
+        try:
+            # Before it is written, so that what is over a limit never fills the disk.
+            so_far = self._incoming.size_bytes + len(chunk)
+            self._parts.limits.check(self._caller.pipeline, so_far)
+            self._incoming.write(chunk)
+        except Exception as error:  # noqa: BLE001 - it is what `finish` answers with
+            self._refusal = error
+            self.abandon()
+
+    def finish(self) -> int:
+        """Store what has come and return the C-STORE status.
 
         Returns
         -------
@@ -101,94 +208,137 @@ class StoreHandler:
         """
         label = "ignored"
         status: int = StoreStatus.SUCCESS
-        log = _log.bind(
-            association_id=caller.association_id,
-            pipeline=caller.pipeline,
-            sop_class_uid=_loggable(request.sop_class_uid),
-            sop_instance_uid=_loggable(request.sop_instance_uid),
-        )
         # This is one of the places that catch everything: a stray exception would be answered
         # with 0xC211 by the library, which tells the sender the wrong thing.
         try:
-            if is_stored(request.sop_class_uid):
-                self._take(request, caller)
-                label = f"{status:04X}"
+            if self._is_ignored:
+                self._ignore()
             else:
-                log.info("instance_ignored", calling_ae_title=caller.calling_ae_title)
+                self._take()
+                label = f"{status:04X}"
         except ReceiveError as error:
             status = error.status
             label = f"{status:04X}"
-            kept = self._put_aside(request, caller, error)
-            log.warning("instance_refused", status=label, reason=str(error), quarantine=kept)
+            kept = self._put_aside(error)
+            self._log().warning(
+                "instance_refused", status=label, reason=str(error), quarantine=kept
+            )
         except NodeError as error:
             status = StoreStatus.OUT_OF_RESOURCES
             label = f"{status:04X}"
-            log.error("instance_not_recorded", status=label, reason=str(error))  # noqa: TRY400 - named
-        except Exception:
+            self._log().error("instance_not_recorded", status=label, reason=str(error))
+        except Exception:  # noqa: BLE001 - as said above
             status = StoreStatus.OUT_OF_RESOURCES
             label = f"{status:04X}"
-            log.exception("instance_failed", status=label)
-        INSTANCES.labels(caller.pipeline, label).inc()
+            self._log().exception("instance_failed", status=label)
+        self.abandon()
+        INSTANCES.labels(self._caller.pipeline, label).inc()
         return status
 
-    def _take(self, request: StoreRequest, caller: Caller) -> None:
-        if request.context_sop_class_uid != request.sop_class_uid:
-            raise SopClassMismatch(
-                f"wanted SOP Class {request.context_sop_class_uid} of the presentation context, "
-                f"found {_loggable(request.sop_class_uid)} in the command"
+    def abandon(self) -> None:
+        """Leave nothing behind: the association ended within the data set, or all is done."""
+        incoming, self._incoming = self._incoming, None
+        if incoming is None:
+            return
+        try:
+            incoming.discard()
+        except OSError as error:
+            # The start-up scan removes what is left; the peer's status does not depend on it.
+            self._log().error("leftover_not_removed", reason=error.strerror)
+
+    def _ignore(self) -> None:
+        caller, command = self._caller, self._command
+        self._log().info("instance_ignored", calling_ae_title=caller.calling_ae_title)
+        if self._parts.ignored is not None:
+            self._parts.ignored(
+                caller.pipeline,
+                sop_class_uid=command.sop_class_uid,
+                sop_instance_uid=command.sop_instance_uid,
+                calling_ae_title=caller.calling_ae_title,
             )
-        identity = read_identity(request.data_set, request.transfer_syntax_uid)
-        _check_identity(identity, request)
-        ref = self._store.store(
+
+    def _open(self) -> Incoming:
+        command = self._command
+        if command.context_sop_class_uid != command.sop_class_uid:
+            raise SopClassMismatch(
+                f"wanted SOP Class {command.context_sop_class_uid} of the presentation context, "
+                f"found {_loggable(command.sop_class_uid)} in the command"
+            )
+        return self._parts.store.open(
+            sop_class_uid=command.sop_class_uid,
+            sop_instance_uid=command.sop_instance_uid,
+            transfer_syntax_uid=command.transfer_syntax_uid,
+            calling_ae_title=self._caller.calling_ae_title,
+        )
+
+    def _take(self) -> None:
+        if self._refusal is not None or self._incoming is None:
+            raise self._refusal or SpoolFull("the instance was not kept")
+        caller, command = self._caller, self._command
+        identity = self._incoming.identity()
+        _check_identity(identity, command)
+        store = self._parts.store
+        ref = store.keep(
+            self._incoming,
+            identity,
             pipeline=caller.pipeline,
-            sop_class_uid=identity.sop_class_uid,
-            sop_instance_uid=identity.sop_instance_uid,
-            study_instance_uid=identity.study_instance_uid,
-            series_instance_uid=identity.series_instance_uid,
-            transfer_syntax_uid=request.transfer_syntax_uid,
-            calling_ae_title=caller.calling_ae_title,
-            data_set=request.data_set,
+            transfer_syntax_uid=command.transfer_syntax_uid,
         )
-        self._sink.instance_stored(
-            caller.pipeline,
-            ref,
-            calling_ae_title=caller.calling_ae_title,
-            association_id=caller.association_id,
-        )
-        if not self._store.has(ref.key):
+        try:
+            is_kept = self._parts.sink.instance_stored(
+                caller.pipeline,
+                ref,
+                calling_ae_title=caller.calling_ae_title,
+                association_id=caller.association_id,
+            )
+        except DuplicateInstance:
+            store.discard(ref)
+            raise
+        if is_kept is False:
+            store.discard(ref)
+            return
+        self._parts.limits.add(caller.pipeline, ref.size_bytes)
+        if not store.has(ref.key):
             # Its series was old, and was pruned between the file and the row of this repeat.
             raise SpoolFull("the instance was removed while it came once more; send it again")
         INSTANCE_BYTES.labels(caller.pipeline).inc(ref.size_bytes)
 
-    def _put_aside(self, request: StoreRequest, caller: Caller, error: ReceiveError) -> str | None:
+    def _put_aside(self, error: ReceiveError) -> str | None:
         """Keep what could not be understood, if there is room; return its id."""
-        if not isinstance(error, InstanceUnreadable):
+        if not isinstance(error, InstanceUnreadable) or self._incoming is None:
             return None
+        caller, command = self._caller, self._command
         facts = {
             "association_id": caller.association_id,
             "called_ae_title": caller.called_ae_title,
             "calling_ae_title": caller.calling_ae_title,
             "host": caller.host,
             "pipeline": caller.pipeline,
-            "sop_class_uid": _loggable(request.sop_class_uid),
-            "sop_instance_uid": _loggable(request.sop_instance_uid),
-            "transfer_syntax_uid": request.transfer_syntax_uid,
+            "sop_class_uid": _loggable(command.sop_class_uid),
+            "sop_instance_uid": _loggable(command.sop_instance_uid),
+            "transfer_syntax_uid": command.transfer_syntax_uid,
         }
         try:
-            if self._store.free_bytes() < len(request.data_set):
-                return None
-            return self._quarantine.keep(request.data_set, reason=str(error), facts=facts)
+            with self._incoming.content() as data_set:
+                if data_set is None or self._parts.store.free_bytes() < len(data_set):
+                    return None
+                return self._parts.quarantine.keep(data_set, reason=str(error), facts=facts)
         except (OSError, NodeError) as failure:
             # The sender gets its status all the same; what is lost is our copy of a refused object.
-            _log.error(
-                "quarantine_failed",
-                association_id=caller.association_id,
-                reason=str(failure),
-            )
+            self._log().error("quarantine_failed", reason=str(failure))
             return None
 
+    def _log(self) -> Any:
+        """Return the logger with what is known; made only where there is something to say."""
+        return _log.bind(
+            association_id=self._caller.association_id,
+            pipeline=self._caller.pipeline,
+            sop_class_uid=_loggable(self._command.sop_class_uid),
+            sop_instance_uid=_loggable(self._command.sop_instance_uid),
+        )
 
-def _check_identity(identity: Identity, request: StoreRequest) -> None:
+
+def _check_identity(identity: Identity, request: StoreCommand) -> None:
     for name, uid in (
         ("SOP Class UID", identity.sop_class_uid),
         ("SOP Instance UID", identity.sop_instance_uid),

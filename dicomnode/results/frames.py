@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -18,8 +19,6 @@ from dicomnode.config import SegConfig
 from dicomnode.errors import ResultError
 from dicomnode.model.findings import Findings
 from dicomnode.standard.sop_classes import SEG_TRANSFER_SYNTAXES
-
-_NO_OVERLAPS: Final[Mapping[int, tuple[int, ...]]] = {}
 
 _FEW: Final = 16
 """Up to this many labels comparing with each is quicker than a histogram, which widens a voxel to
@@ -46,7 +45,7 @@ class Frame:
         Index value of the dimension Image Position (Patient), from one without gaps
         (PS3.3 C.7.6.17.1).
     label : int
-        Value in the label map; 0 in a frame that holds all segments.
+        Number of the segment in the findings; 0 in a frame that holds all segments.
     segment_number : int
         In the SEG; 0 in a frame that holds all segments.
     """
@@ -57,21 +56,17 @@ class Frame:
     segment_number: int
 
 
-def count_voxels(
-    labels: NDArray[np.uint8], overlaps: Mapping[int, tuple[int, ...]] = _NO_OVERLAPS
-) -> NDArray[np.int64]:
-    """Count the voxels of each segment in each slice.
+def count_voxels(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Count the voxels of each label in each slice.
 
     Parameters
     ----------
     labels : numpy.ndarray, shape (slices, rows, columns), dtype uint8
-    overlaps : mapping of int to tuple of int
-        Values that stand for several segments (`LabelMap.overlaps`).
 
     Returns
     -------
     numpy.ndarray, shape (slices, 256), dtype int64
-        By segment number, background (0) included.
+        By value, background (0) included.
     """
     counts = np.zeros((len(labels), 256), dtype=np.int64)
     for k, plane in enumerate(labels):
@@ -82,10 +77,31 @@ def count_voxels(
             counts[k, 0] = plane.size - counts[k].sum()
         else:
             counts[k] = np.bincount(plane.ravel(), minlength=256)
-    for value, numbers in overlaps.items():
+    return counts
+
+
+def count_segments(findings: Findings) -> NDArray[np.int64]:
+    """Count the voxels of each segment in each slice; where several overlap, for each of them.
+
+    Returns
+    -------
+    numpy.ndarray, shape (slices, 256), dtype int64
+        By number of the segment, not by value of the label map; 0 is background.
+    """
+    counts = count_voxels(findings.label_map.labels)
+    for value, numbers in findings.label_map.overlaps.items():
         counts[:, list(numbers)] += counts[:, [value]]
         counts[:, value] = 0
     return counts
+
+
+def has_overlaps(findings: Findings) -> bool:
+    """Whether a voxel belongs to more than one segment."""
+    stands_for_several = np.zeros(256, np.bool_)
+    stands_for_several[list(findings.label_map.overlaps)] = True
+    return bool(findings.label_map.overlaps) and any(
+        stands_for_several[plane].any() for plane in findings.label_map.labels
+    )
 
 
 def number_segments(findings: Findings, counts: NDArray[np.int64], *, keep: bool) -> dict[int, int]:
@@ -95,7 +111,7 @@ def number_segments(findings: Findings, counts: NDArray[np.int64], *, keep: bool
     ----------
     findings : Findings
     counts : numpy.ndarray
-        From `count_voxels`.
+        From `count_segments`.
     keep : bool
         Whether segments without a voxel are kept beside those with one.
 
@@ -144,16 +160,17 @@ def plan_frames(
 def pack_bits(
     labels: NDArray[np.uint8],
     frames: list[Frame],
-    overlaps: Mapping[int, tuple[int, ...]] = _NO_OVERLAPS,
+    overlaps: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
 ) -> bytes:
     """Return BINARY pixel data: a bit a voxel, frames on end, lowest bit first (PS3.5 8.1.1).
 
-    A voxel of several segments (`LabelMap.overlaps`) is set in the frames of each.
+    Parameters
+    ----------
+    labels : numpy.ndarray, shape (slices, rows, columns), dtype uint8
+    frames : list of Frame
+    overlaps : mapping of int to tuple of int
+        As `LabelMap.overlaps`: a voxel of such a value is in the frames of all its segments.
     """
-    values = {
-        label: [label, *(value for value, numbers in overlaps.items() if label in numbers)]
-        for label in {frame.label for frame in frames}
-    }
     voxels = labels[0].size
     packed = np.zeros(-(-len(frames) * voxels // 8), dtype=np.uint8)
     # Frames whose bits end within a byte are packed eight at a time: those always fill their bytes.
@@ -161,10 +178,12 @@ def pack_bits(
     masks = np.empty((together, *labels.shape[1:]), dtype=np.bool_)
     for start in range(0, len(frames), together):
         group = frames[start : start + together]
-        for mask, frame in zip(masks, group, strict=False):
-            np.equal(labels[frame.slice_index], frame.label, out=mask)
-            for value in values[frame.label][1:]:
-                np.logical_or(mask, labels[frame.slice_index] == value, out=mask)
+        for row, frame in enumerate(group):
+            plane = labels[frame.slice_index]
+            np.equal(plane, frame.label, out=masks[row])
+            for value, numbers in overlaps.items():
+                if frame.label in numbers:
+                    masks[row] |= plane == value
         bits = np.packbits(masks[: len(group)].reshape(-1), bitorder="little")
         at = start * voxels // 8
         packed[at : at + len(bits)] = bits

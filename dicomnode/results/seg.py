@@ -30,14 +30,16 @@ from pydicom.uid import UID
 from pydicom.valuerep import format_number_as_ds
 
 from dicomnode.config import SegConfig
+from dicomnode.errors import ResultError
 from dicomnode.model.findings import Findings, Segment
 from dicomnode.model.volume import SourceFrame, VolumeGeometry
 from dicomnode.results import elements
 from dicomnode.results.evidence import ResultContext, result_uid
 from dicomnode.results.frames import (
     Frame,
-    count_voxels,
+    count_segments,
     encapsulate_frames,
+    has_overlaps,
     join_frames,
     label_frames,
     number_segments,
@@ -72,7 +74,8 @@ def encode_segmentation(
     """Build the SEG of one series revision.
 
     Segments are numbered from 1 without gaps (PS3.3 C.8.20.2): `segment_numbers` states the
-    mapping, and each segment keeps its Tracking UID.
+    mapping, and each segment keeps its Tracking UID.  Where segments overlap, each has all of its
+    voxels; a LABELMAP cannot say so, and `fitting_options` gives the options that can.
 
     Parameters
     ----------
@@ -94,24 +97,27 @@ def encode_segmentation(
     Raises
     ------
     ResultError
-        If label map, sources and evidence do not belong together, or a source lacks what a SEG
-        cannot be without.
+        If label map, sources and evidence do not belong together, a source lacks what a SEG
+        cannot be without, or a LABELMAP is wanted of segments that overlap.
     """
     options = options or SegConfig()
     labels = findings.label_map.labels
-    counts = count_voxels(labels, findings.label_map.overlaps)
+    counts = count_segments(findings)
+    overlap = has_overlaps(findings)
+    if overlap and options.type == "labelmap":
+        raise ResultError("wanted segments that do not overlap for a LABELMAP, found overlaps")
     numbers = number_segments(findings, counts, keep=options.empty_segments == "keep")
     if not numbers:
         return None
     planes = locate_planes(volume_sources, evidence, findings.label_map.geometry)
     frames = plan_frames(counts, numbers, options)
     made = _template(findings, numbers, planes, context, options)
+    if overlap:
+        made.SegmentsOverlap = "YES"
     made.Rows, made.Columns = labels.shape[1:]
     made.NumberOfFrames = len(frames)
     made.file_meta.TransferSyntaxUID = UID(SEG_TRANSFER_SYNTAXES[options.compression])
     made.pop("DimensionOrganizationType", None)
-    if options.type == "binary" and findings.label_map.overlaps:
-        made.SegmentsOverlap = "YES"
     if options.type == "labelmap" and _is_evenly_stacked(frames, findings.label_map.geometry):
         made.DimensionOrganizationType = "3D"
     _set_pixels(made, findings, frames, numbers, options)
@@ -137,8 +143,26 @@ def segment_numbers(findings: Findings, options: SegConfig | None = None) -> dic
         If the label map holds a value that no segment describes.
     """
     keep = options is not None and options.empty_segments == "keep"
-    label_map = findings.label_map
-    return number_segments(findings, count_voxels(label_map.labels, label_map.overlaps), keep=keep)
+    return number_segments(findings, count_segments(findings), keep=keep)
+
+
+def fitting_options(options: SegConfig, findings: Findings) -> SegConfig:
+    """Return the options, or those of a BINARY SEG where the findings cannot be a LABELMAP.
+
+    Segments of a LABELMAP must not overlap (Segments Overlap, PS3.3 C.8.20.2).  To keep only the
+    uppermost would take from a lung the voxels of its lesions, and the volumes in the report would
+    be none of the segments that they refer to.
+    """
+    is_fit = options.type == "binary" or not has_overlaps(findings)
+    return options if is_fit else as_binary(options)
+
+
+def as_binary(options: SegConfig) -> SegConfig:
+    """Return the same options for a BINARY SEG, which knows no compression frame by frame."""
+    if options.type == "binary":
+        return options
+    compression = "deflate" if options.compression == "deflate" else "none"
+    return options.model_copy(update={"type": "binary", "compression": compression})
 
 
 def variant_name(options: SegConfig) -> str:
@@ -252,8 +276,7 @@ def _set_pixels(
     if options.type == "binary":
         made.PixelData = pack_bits(labels, frames, findings.label_map.overlaps)
         return
-    # One voxel, one segment: where several overlap a LABELMAP shows the uppermost.
-    planes = label_frames(findings.label_map.flat(), frames, numbers)
+    planes = label_frames(labels, frames, numbers)
     syntax = UID(SEG_TRANSFER_SYNTAXES[options.compression])
     if not syntax.is_encapsulated:
         made.PixelData = join_frames(planes)

@@ -11,6 +11,7 @@ from pydicom.uid import UID
 from pynetdicom import evt
 from pynetdicom.presentation import build_context
 
+from dicomnode.config import TlsClientConfig
 from dicomnode.errors import AssociationUnavailable, DestinationRefused, DestinationUnavailable
 from dicomnode.log import get_logger
 from dicomnode.model.commitment import CommitmentReport
@@ -19,8 +20,8 @@ from dicomnode.standard.ae import AEAddress
 from dicomnode.standard.sop_classes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
-    STORAGE_COMMITMENT_PUSH_MODEL,
-    STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE,
+    STORAGE_COMMITMENT_PUSH,
+    STORAGE_COMMITMENT_PUSH_INSTANCE,
 )
 from dicomnode.standard.status import describe_store_status
 
@@ -40,6 +41,7 @@ def request_commitment(
     timeout_seconds: float,
     linger_seconds: float,
     on_report: Callable[[CommitmentReport], None],
+    tls: TlsClientConfig | None = None,
 ) -> bool:
     """Ask a peer, by N-ACTION, to commit itself to instances that it took.
 
@@ -57,6 +59,8 @@ def request_commitment(
         How long the association is kept for an N-EVENT-REPORT.
     on_report : callable
         Told the report if it comes over this association.
+    tls : TlsClientConfig, optional
+        Without it the association is in clear.
 
     Returns
     -------
@@ -79,15 +83,17 @@ def request_commitment(
         return status
 
     context = build_context(
-        STORAGE_COMMITMENT_PUSH_MODEL, [EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN]
+        STORAGE_COMMITMENT_PUSH, [EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN]
     )
     handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, take)]
-    with associated([context], to, calling_ae_title, timeout_seconds, handlers) as assoc:
+    with associated(
+        [context], to, calling_ae_title, timeout_seconds, tls, handlers=handlers
+    ) as assoc:
         answer, _reply = assoc.send_n_action(
             _information(transaction_uid, references),
             _REQUEST,
-            STORAGE_COMMITMENT_PUSH_MODEL,
-            STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE,
+            STORAGE_COMMITMENT_PUSH,
+            STORAGE_COMMITMENT_PUSH_INSTANCE,
         )
         status = answer.get("Status")
         if status is None:

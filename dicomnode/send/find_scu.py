@@ -7,6 +7,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pynetdicom.presentation import build_context
 
+from dicomnode.config import TlsClientConfig
 from dicomnode.errors import AssociationUnavailable, SendError
 from dicomnode.send.store_scu import associated
 from dicomnode.standard.ae import AEAddress
@@ -27,6 +28,7 @@ def count_series_instances(
     study_instance_uid: str,
     series_instance_uid: str,
     timeout_seconds: float,
+    tls: TlsClientConfig | None = None,
 ) -> int | None:
     """Ask for Number of Series Related Instances, Study Root (PS3.4 C.6.2, C.3.4).
 
@@ -38,6 +40,8 @@ def count_series_instances(
         Unique keys of the levels above, and of the series.
     timeout_seconds : float
         For connecting and for each answer.
+    tls : TlsClientConfig, optional
+        Without it the connection is in the clear.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def count_series_instances(
     query.NumberOfSeriesRelatedInstances = None
     context = build_context(STUDY_ROOT_FIND, [EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN])
     found: int | None = None
-    with associated([context], to, calling_ae_title, timeout_seconds) as assoc:
+    with associated([context], to, calling_ae_title, timeout_seconds, tls) as assoc:
         for status, identifier in assoc.send_c_find(query, STUDY_ROOT_FIND):
             code = status.get("Status")
             if code is None:

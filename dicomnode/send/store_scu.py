@@ -18,6 +18,7 @@ from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
+from dicomnode.config import TlsClientConfig
 from dicomnode.errors import (
     AssociationRejected,
     AssociationUnavailable,
@@ -41,6 +42,7 @@ from dicomnode.standard.status import (
     is_transient,
 )
 from dicomnode.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicomnode.tls import build_client_context
 
 __all__ = ("StoreOutcome", "echo", "send_instances")
 
@@ -85,6 +87,7 @@ def send_instances(
     to: AEAddress,
     calling_ae_title: str,
     timeout_seconds: float,
+    tls: TlsClientConfig | None = None,
     on_sent: Callable[[StoreOutcome], None] | None = None,
     is_wanted: Callable[[Path], bool] | None = None,
 ) -> tuple[StoreOutcome, ...]:
@@ -100,6 +103,8 @@ def send_instances(
         Ours.
     timeout_seconds : float
         For connecting, for negotiation and for each answer.
+    tls : TlsClientConfig, optional
+        Without it the connection is in the clear.  Its files are read each time.
     on_sent : callable, optional
         Told each outcome as soon as it is known, so that what was accepted is on record even when
         the association breaks later.
@@ -116,7 +121,10 @@ def send_instances(
     Raises
     ------
     AssociationUnavailable
-        If there is no connection, the peer aborts, or it does not answer in time.
+        If there is no connection or TLS fails on it, the peer aborts, or it does not answer in
+        time.
+    ConfigError
+        If a file of `tls` cannot be used.
     AssociationRejected
         If the peer rejects the association.
     ContextNotAccepted
@@ -127,7 +135,7 @@ def send_instances(
     files = [_read(path) for path in paths]
     outcomes: dict[Path, StoreOutcome] = {}
     for batch, contexts in _batches(files):
-        with associated(contexts, to, calling_ae_title, timeout_seconds) as assoc:
+        with associated(contexts, to, calling_ae_title, timeout_seconds, tls) as assoc:
             for file in batch:
                 if is_wanted is not None and not is_wanted(file.path):
                     continue
@@ -138,7 +146,13 @@ def send_instances(
     return tuple(outcomes[path] for path in paths if path in outcomes)
 
 
-def echo(to: AEAddress, *, calling_ae_title: str, timeout_seconds: float) -> float:
+def echo(
+    to: AEAddress,
+    *,
+    calling_ae_title: str,
+    timeout_seconds: float,
+    tls: TlsClientConfig | None = None,
+) -> float:
     """Verify that a peer answers, by C-ECHO (PS3.4 A).
 
     Returns
@@ -152,7 +166,7 @@ def echo(to: AEAddress, *, calling_ae_title: str, timeout_seconds: float) -> flo
         As in `send_instances`; also if the answer is no Success.
     """
     context = build_context(VERIFICATION, [IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN])
-    with associated([context], to, calling_ae_title, timeout_seconds) as assoc:
+    with associated([context], to, calling_ae_title, timeout_seconds, tls) as assoc:
         begin = time.monotonic()
         answer = assoc.send_c_echo()
         seconds = time.monotonic() - begin
@@ -214,6 +228,7 @@ def associated(
     to: AEAddress,
     calling_ae_title: str,
     timeout_seconds: float,
+    tls: TlsClientConfig | None = None,
     handlers: Sequence[Any] = (),
 ) -> Iterator[Association]:
     """Open an association, release it at the end of the block, abort it if the block raises."""
@@ -224,14 +239,18 @@ def associated(
     ae.acse_timeout = timeout_seconds
     ae.dimse_timeout = timeout_seconds
     ae.network_timeout = timeout_seconds
+    context = None if tls is None else build_client_context(tls, path=f"tls of {to}")
     assoc = ae.associate(
         to.host,
         to.port,
         contexts=contexts,
         ae_title=to.ae_title,
         evt_handlers=list(handlers),
+        tls_args=None if context is None else (context, to.host),
     )
     if not assoc.is_established:
+        if context is not None and context.failure is not None:
+            raise AssociationUnavailable(f"no TLS connection with {to}: {context.failure}")
         raise _explain(assoc, to, timeout_seconds)
     try:
         yield assoc

@@ -8,20 +8,28 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
 
 from dicomnode.config import CompletionConfig
 from dicomnode.database import Database, Transaction, is_away
+from dicomnode.database.note_rows import NoteKind, add_note
 from dicomnode.database.series_rows import (
+    Arrived,
+    Duplicates,
+    Recorded,
     close_series,
+    find_instances,
     get_series,
     hold_series,
+    list_digests,
     list_instances,
     list_series,
     record_instance,
+    record_instances,
 )
 from dicomnode.database.touch_rows import (
     forget_association,
@@ -29,10 +37,12 @@ from dicomnode.database.touch_rows import (
     read_traffic,
     record_touch,
 )
+from dicomnode.errors import DuplicateInstance
 from dicomnode.log import get_logger
 from dicomnode.metrics import SERIES_CLOSED
 from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision
+from dicomnode.series.batches import BatchWriter
 from dicomnode.series.completion import (
     AskCount,
     AssociationEnded,
@@ -59,6 +69,8 @@ _ADOPT_SECONDS: Final = 20.0
 """How often to look for open series that nobody here watches: left by another receiver, or released
 by a person."""
 
+_RESTORED_AT_ONCE: Final = 200
+
 _QUESTIONS: Final = 4
 """Archives that are asked at the same time."""
 
@@ -82,6 +94,24 @@ class Inquiry(Protocol):
         """Ask the pipeline's archive how many instances a series has; None if it does not say."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An instance whose file is durable and whose row is not yet."""
+
+    at: float
+    association_id: str
+    arrived: Arrived
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """An association that has ended, after its instances."""
+
+    at: float
+    association_id: str
+    how: Literal["released", "aborted"]
+
+
 class SeriesRegistry:
     """Knows which series are open and closes them when they are complete.
 
@@ -92,6 +122,8 @@ class SeriesRegistry:
         By pipeline.
     submit : callable
         Called in the transaction that closes a series, with its revision: both or neither.
+    duplicates : mapping, optional
+        By pipeline; the first of two is kept without.
     inquiry : Inquiry or None
         None: series are closed by time alone.
     receiver : str
@@ -108,6 +140,7 @@ class SeriesRegistry:
         *,
         completion: Mapping[str, CompletionConfig],
         submit: Callable[[Transaction, SeriesRevision], str | None],
+        duplicates: Mapping[str, Duplicates] | None = None,
         inquiry: Inquiry | None = None,
         receiver: str = "node",
         clock: Callable[[], float] = time.monotonic,
@@ -116,6 +149,7 @@ class SeriesRegistry:
         self._database = database
         self._completion = completion
         self._submit = submit
+        self._duplicates = dict(duplicates or {})
         self._inquiry = inquiry
         self._receiver = receiver
         self._limits = {name: _limits(each, inquiry) for name, each in completion.items()}
@@ -127,14 +161,17 @@ class SeriesRegistry:
         self._questions = ThreadPoolExecutor(_QUESTIONS, thread_name_prefix="series-ask")
         self._clock = clock
         self._neighbors = neighbors
-        self._unrecorded: set[str] = set()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._open: dict[_Key, SeriesState] = {}
         self._due: list[tuple[_Key, SeriesState, Close | Hold]] = []
         self._surveys: list[tuple[_Key, Survey]] = []
         self._touched: defaultdict[str, set[_Key]] = defaultdict(set)
+        # Of series that are being received: what must be known of an instance before its row is
+        # written is whether another one has its SOP Instance UID.
+        self._digests: dict[_Key, dict[str, str]] = {}
         self._stopping = False
+        self._rows: BatchWriter[_Stored | _Ended] = BatchWriter(self._record, name="series-rows")
         self._closer = threading.Thread(target=self._run, name="series-closer", daemon=True)
 
     def start(self) -> None:
@@ -142,10 +179,12 @@ class SeriesRegistry:
         with self._database.begin() as transaction:
             forget_receiver(transaction, self._receiver)
         self._adopt()
+        self._rows.start()
         self._closer.start()
 
     def stop(self) -> None:
         """Close no more series; those that are open stay so until the next start."""
+        self._rows.stop()
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -170,8 +209,20 @@ class SeriesRegistry:
 
     # -- what the receiver tells
 
-    def restore(self, found: Iterable[tuple[str, InstanceRef]]) -> int:
+    def restore(
+        self,
+        found: Iterable[tuple[str, InstanceRef]],
+        *,
+        source_ae_title: Callable[[InstanceRef], str] = lambda _ref: "",
+    ) -> int:
         """Record instances that the spool holds and the database may not; before `start`.
+
+        Parameters
+        ----------
+        found : iterable of (str, InstanceRef)
+            With their pipelines.
+        source_ae_title : callable
+            Says who sent an instance.
 
         Returns
         -------
@@ -179,47 +230,164 @@ class SeriesRegistry:
             How many were not recorded.
         """
         restored = 0
+        batch: list[Arrived] = []
         for pipeline, ref in found:
-            with self._database.begin() as transaction:
-                recorded = record_instance(
-                    transaction, pipeline, ref, calling_ae_title="", at=datetime.now(UTC)
-                )
-            restored += recorded.is_new
-        return restored
+            now = datetime.now(UTC)
+            sender = source_ae_title(ref)
+            batch.append(Arrived(pipeline=pipeline, ref=ref, calling_ae_title=sender, at=now))
+            if len(batch) >= _RESTORED_AT_ONCE:
+                restored += self._restore(batch)
+                batch.clear()
+        return restored + self._restore(batch)
+
+    def _restore(self, batch: Sequence[Arrived]) -> int:
+        with self._database.begin() as transaction:
+            recorded = self._record_all(transaction, batch, decide=_record_first)
+        return sum(each.is_new for each in recorded)
 
     def instance_stored(
         self, pipeline: str, ref: InstanceRef, *, calling_ae_title: str, association_id: str
-    ) -> None:
-        """Record an instance whose file is durable; returns when its row is, too."""
+    ) -> bool:
+        """Take note of an instance whose file is durable.
+
+        Its row follows within a moment, in one transaction with others.  The file is the truth
+        until then: `restore` finds it after a crash.
+
+        Returns
+        -------
+        bool
+            False if an earlier one of its SOP Instance UID, with other content, is kept instead.
+
+        Raises
+        ------
+        DuplicateInstance
+            The same, where the pipeline refuses such instances.
+        StateError
+            If rows cannot be written now.
+        """
+        now = datetime.now(UTC)
+        arrived = Arrived(pipeline=pipeline, ref=ref, calling_ae_title=calling_ae_title, at=now)
+        stored = _Stored(self._clock(), association_id, arrived)
+        self._touch(association_id, (pipeline, ref.series_instance_uid))
+        if self._first_digest(pipeline, ref) == ref.sha256:
+            self._rows.put(stored)
+            return True
+        return self._record_other_content(stored)
+
+    def _touch(self, association_id: str, key: _Key) -> None:
+        """Tell other receivers, once an association and series, and before Success is told."""
+        with self._lock:
+            if key in self._touched.get(association_id, ()):
+                return
         with self._database.begin() as transaction:
-            recorded = record_instance(
-                transaction, pipeline, ref, calling_ae_title=calling_ae_title, at=datetime.now(UTC)
-            )
-            # Told once an association and series; the set is another thread's for no association.
-            if (pipeline, ref.series_instance_uid) not in self._touched.get(association_id, ()):
-                record_touch(
-                    transaction,
-                    association_id,
-                    pipeline,
-                    ref.series_instance_uid,
-                    receiver=self._receiver,
-                )
-        if recorded.sha256 != ref.sha256:
-            _log.warning(
-                "instance_differs_from_first",
-                pipeline=pipeline,
-                sop_instance_uid=ref.sop_instance_uid,
-                kept=recorded.sha256[:16],
-                came=ref.sha256[:16],
-            )
-        key = (pipeline, ref.series_instance_uid)
-        with self._changed:
+            record_touch(transaction, association_id, *key, receiver=self._receiver)
+        with self._lock:
             self._touched[association_id].add(key)
-            if recorded.instance_count is not None:
-                self._counts[key] = max(self._counts.get(key, 0), recorded.instance_count)
-            if recorded.is_new or key in self._open:
-                self._apply(key, InstanceStored(at=self._clock(), association_id=association_id))
-                self._changed.notify_all()
+
+    def _first_digest(self, pipeline: str, ref: InstanceRef) -> str:
+        """Return the digest of the first instance with this SOP Instance UID, perhaps this one."""
+        key = (pipeline, ref.series_instance_uid)
+        with self._lock:
+            known = self._digests.get(key)
+        if known is None:
+            # Once a series: rows that are still to be written count.
+            self._rows.flush()
+            with self._database.begin() as transaction:
+                found = list_digests(transaction, *key)
+            with self._lock:
+                known = self._digests.setdefault(key, found)
+        with self._lock:
+            if ref.sop_instance_uid in known:
+                return known[ref.sop_instance_uid]
+        elsewhere = self._digest_elsewhere(pipeline, ref)
+        if elsewhere is not None:
+            return elsewhere
+        with self._lock:
+            return known.setdefault(ref.sop_instance_uid, ref.sha256)
+
+    def _digest_elsewhere(self, pipeline: str, ref: InstanceRef) -> str | None:
+        """Return the digest of an instance with this UID that another series holds, if any.
+
+        Asked of the database only where the sender is told of it, since it costs a query for each
+        instance.  Elsewhere it is enough to find out when the row is written.
+        """
+        if self._duplicates.get(pipeline, "keep-first") != "refuse":
+            return None
+        with self._lock:
+            for (other, _), digests in self._digests.items():
+                if other == pipeline and ref.sop_instance_uid in digests:
+                    return digests[ref.sop_instance_uid]
+        with self._database.begin() as transaction:
+            found = find_instances(transaction, pipeline, [ref.sop_instance_uid])
+        first = found.get(ref.sop_instance_uid)
+        return None if first is None else first.sha256
+
+    def _record_other_content(self, stored: _Stored) -> bool:
+        """Decide about an instance whose SOP Instance UID came before with other bytes.
+
+        Its row is not deferred: what the sender is told depends on the decision.
+        """
+        arrived = stored.arrived
+        self._rows.flush()
+        with self._database.begin() as transaction:
+            recorded = self._decide(transaction, arrived)
+        is_kept = recorded.sha256 == arrived.ref.sha256
+        with self._changed:
+            self._take_in(stored, recorded)
+            self._changed.notify_all()
+        if not is_kept and self._policy(arrived) == "refuse":
+            raise DuplicateInstance("another data set has this SOP Instance UID and is kept")
+        return is_kept
+
+    def _policy(self, arrived: Arrived) -> Duplicates:
+        return self._duplicates.get(arrived.pipeline, "keep-first")
+
+    def _decide(self, transaction: Transaction, arrived: Arrived) -> Recorded:
+        """Record an instance as the pipeline's policy has it, and a note of what had to go."""
+        ref, policy = arrived.ref, self._policy(arrived)
+        recorded = record_instance(
+            transaction,
+            arrived.pipeline,
+            ref,
+            calling_ae_title=arrived.calling_ae_title,
+            at=arrived.at,
+            duplicates=policy,
+        )
+        is_kept = recorded.sha256 == ref.sha256
+        if is_kept and recorded.replaced is None:
+            return recorded
+        kind: NoteKind = "replaced" if is_kept else "kept-first"
+        if not is_kept and policy == "refuse":
+            kind = "refused"
+        add_note(
+            transaction,
+            arrived.pipeline,
+            kind=kind,
+            sop_class_uid=ref.sop_class_uid,
+            sop_instance_uid=ref.sop_instance_uid,
+            sha256=recorded.replaced or ref.sha256,
+            calling_ae_title=arrived.calling_ae_title,
+            at=arrived.at,
+        )
+        _log.warning(
+            "instance_differs_from_first",
+            pipeline=arrived.pipeline,
+            sop_instance_uid=ref.sop_instance_uid,
+            became=kind,
+            first=(recorded.replaced or recorded.sha256)[:16],
+            came=ref.sha256[:16],
+        )
+        return recorded
+
+    def flush(self) -> None:
+        """Return once the rows of everything stored so far are durable.
+
+        Raises
+        ------
+        StateError
+            If rows cannot be written now.
+        """
+        self._rows.flush()
 
     def association_opened(
         self, association_id: str, *, pipeline: str, calling_ae_title: str
@@ -237,29 +405,68 @@ class SeriesRegistry:
     ) -> None:
         """Let the series that the association brought instances of know that it ended."""
         _log.info("association_ended", association=association_id, pipeline=pipeline, how=how)
-        self._unrecorded.add(association_id)
-        self._record_ends()
+        # After its instances, so that no series waits for an association that is gone.
+        self._rows.put(_Ended(self._clock(), association_id, how), must_take=True)
+
+    def _record(self, batch: list[_Stored | _Ended]) -> None:
+        """Write the rows of a batch and let the series know; called by the thread of rows."""
+        stored = [each for each in batch if isinstance(each, _Stored)]
+        recorded: tuple[Recorded, ...] = ()
+        with self._database.begin() as transaction:
+            if stored:
+                arrived = [each.arrived for each in stored]
+                recorded = self._record_all(transaction, arrived, decide=self._decide)
+            for each in batch:
+                if isinstance(each, _Ended):
+                    forget_association(transaction, each.association_id)
+        results = iter(recorded)
         with self._changed:
-            for key in self._touched.pop(association_id, ()):
-                if key in self._open:
-                    event = AssociationEnded(
-                        at=self._clock(), association_id=association_id, how=how
-                    )
-                    self._apply(key, event)
+            for each in batch:
+                if isinstance(each, _Stored):
+                    self._take_in(each, next(results))
+                else:
+                    self._let_go(each)
             self._changed.notify_all()
 
-    def _record_ends(self) -> None:
-        """Record which associations ended, later if the database is away."""
-        for association_id in tuple(self._unrecorded):
-            try:
-                with self._database.begin() as transaction:
-                    forget_association(transaction, association_id)
-            except Exception as error:
-                if not is_away(error):
-                    raise
-                _log.warning("association_end_not_recorded_yet", association=association_id)
-                return
-            self._unrecorded.discard(association_id)
+    def _record_all(
+        self,
+        transaction: Transaction,
+        arrived: Sequence[Arrived],
+        *,
+        decide: Callable[[Transaction, Arrived], Recorded],
+    ) -> tuple[Recorded, ...]:
+        """Record many; decide where another process, or another series, had the UID before."""
+        recorded = record_instances(transaction, arrived)
+        return tuple(
+            done if done.sha256 == each.ref.sha256 else decide(transaction, each)
+            for each, done in zip(arrived, recorded, strict=True)
+        )
+
+    def _take_in(self, stored: _Stored, recorded: Recorded) -> None:
+        """Let a series know of an instance; the lock is held."""
+        pipeline, ref = stored.arrived.pipeline, stored.arrived.ref
+        key = (pipeline, ref.series_instance_uid)
+        if key in self._digests and (recorded.is_new or recorded.sha256 != ref.sha256):
+            self._digests[key][ref.sop_instance_uid] = recorded.sha256
+        self._touched[stored.association_id].add(key)
+        if recorded.sha256 != ref.sha256:
+            return  # another one is kept
+        if recorded.instance_count is not None:
+            self._counts[key] = max(self._counts.get(key, 0), recorded.instance_count)
+        if recorded.is_new or key in self._open:
+            event = InstanceStored(at=stored.at, association_id=stored.association_id)
+            self._apply(key, event)
+
+    def _let_go(self, ended: _Ended) -> None:
+        """Let the series that an association touched know of its end; the lock is held."""
+        for key in self._touched.pop(ended.association_id, ()):
+            if key in self._open:
+                event = AssociationEnded(
+                    at=ended.at, association_id=ended.association_id, how=ended.how
+                )
+                self._apply(key, event)
+            else:
+                self._digests.pop(key, None)  # it brought nothing new
 
     # -- stepping
 
@@ -299,7 +506,6 @@ class SeriesRegistry:
 
     def _look_around(self) -> None:
         """Take up series that others opened or left: a dead neighbor, an operator's release."""
-        self._record_ends()
         if self._neighbors is not None:
             self._neighbors.look_after()
         self._adopt()
@@ -376,6 +582,11 @@ class SeriesRegistry:
         """Close or hold a series, unless another receiver is at it."""
         pipeline, series_instance_uid = key
         try:
+            self._rows.flush()
+            with self._lock:
+                state = self._open.get(key)
+                if state is not None and state.first_instance_at is not None:
+                    return  # an instance came since: it is closed with that one
             with self._database.begin() as transaction:
                 if self._is_busy_elsewhere(transaction, key, action):
                     self._keep_open(key, decided_on)
@@ -396,6 +607,7 @@ class SeriesRegistry:
             if self._open[key].first_instance_at is None:
                 del self._open[key]
                 self._counts.pop(key, None)
+                self._digests.pop(key, None)
             self._first.pop(key, None)
         if isinstance(action, Hold):
             _log.warning("series_held", pipeline=pipeline, series=series_instance_uid)
@@ -430,6 +642,17 @@ class SeriesRegistry:
             first = self._first.get(key, now)
             self._open[key] = resume(first)
             self._apply(key, TouchedElsewhere(at=now))
+
+
+def _record_first(transaction: Transaction, arrived: Arrived) -> Recorded:
+    """Record an instance unless another one has its UID and is sound."""
+    return record_instance(
+        transaction,
+        arrived.pipeline,
+        arrived.ref,
+        calling_ae_title=arrived.calling_ae_title,
+        at=arrived.at,
+    )
 
 
 def _limits(config: CompletionConfig, inquiry: Inquiry | None) -> Limits:

@@ -71,6 +71,63 @@ def make_folder_durably(folder: Path) -> None:
         _ensure_entry_durable(folder, descriptor)
 
 
+def open_folder_durably(folder: Path) -> int:
+    """Return a descriptor of `folder`, made as by `make_folder_durably`; the caller closes it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made, synced or opened.
+    """
+    _make(folder)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _ensure_entry_durable(folder, descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def create_part(folder: Path) -> tuple[Path, int]:
+    """Make a file in the making in `folder`, locked so that `remove_leftovers` spares it.
+
+    Returns
+    -------
+    Path
+        Its name, which ends in `PART` and is nobody else's.
+    int
+        Its descriptor, open for reading and writing; the caller closes it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made.
+    """
+    part = folder / f"{os.getpid()}-{next(_number)}{PART}"
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except BaseException:
+        os.close(descriptor)
+        part.unlink(missing_ok=True)
+        raise
+    return part, descriptor
+
+
+def write_all(descriptor: int, chunk: bytes | memoryview) -> None:
+    """Write the whole of `chunk`.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    written = os.write(descriptor, chunk)
+    while written < len(chunk):
+        written += os.write(descriptor, memoryview(chunk)[written:])
+
+
 def sync_folder(folder: Path) -> None:
     """Make the entries of `folder` durable: what was renamed into it or removed from it.
 
@@ -119,7 +176,7 @@ def _write_once(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             for chunk in chunks:
-                _write_all(descriptor, memoryview(chunk))
+                write_all(descriptor, chunk)
             os.fsync(descriptor)
             part.rename(path)
         except BaseException:
@@ -128,11 +185,6 @@ def _write_once(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
         finally:
             os.close(descriptor)
         os.fsync(folder_descriptor)
-
-
-def _write_all(descriptor: int, rest: memoryview) -> None:
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
 
 
 def _make(folder: Path) -> None:

@@ -10,24 +10,24 @@ import contextlib
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from dicomnode.errors import InstanceUnreadable, SpoolFull, StateError
 from dicomnode.log import get_logger
 from dicomnode.model.instance import InstanceRef
-from dicomnode.spool.durable import (
-    make_folder_durably,
-    remove_leftovers,
-    sync_folder,
-    write_durably,
-)
-from dicomnode.spool.part10 import encode_header, read_file_meta, read_stored
+from dicomnode.spool.durable import make_folder_durably, remove_leftovers, sync_folder
+from dicomnode.spool.folders import OpenFolders
+from dicomnode.spool.incoming import Incoming
+from dicomnode.spool.part10 import Identity, encode_header, read_file_meta, read_stored
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.standard.uids import is_valid_uid
 
 _FOLDER: Final = "instances"
+_INCOMING: Final = "incoming"
 _DIGEST_IN_NAME: Final = 16
 
 _log = get_logger(__name__)
@@ -55,8 +55,13 @@ class InstanceStore:
     def __init__(self, root: Path, *, reserve_bytes: int) -> None:
         self._root = root.resolve()
         self._folder = self._root / _FOLDER
+        self._incoming = self._root / _INCOMING
         self._reserve_bytes = reserve_bytes
+        self._folders = OpenFolders()
+        self._settling: set[str] = set()
+        self._settled = threading.Condition()
         make_folder_durably(self._folder)
+        make_folder_durably(self._incoming)
 
     def free_bytes(self) -> int:
         """Return the space that may still be filled; below zero when the reserve is touched.
@@ -120,41 +125,177 @@ class InstanceStore:
         ):
             if not is_valid_uid(uid):
                 raise InstanceUnreadable(f"the {name} is none (PS3.5 9.1)")
-        digest = hashlib.sha256(data_set).hexdigest()
-        name = f"{sop_instance_uid}.{digest[:_DIGEST_IN_NAME]}.dcm"
-        key = f"{_FOLDER}/{pipeline}/{series_instance_uid}/{name}"
-        path = self.path(key)
-        try:
-            kept = _stored_syntax(path, len(data_set))
-            if kept is None:
-                if self.free_bytes() < len(data_set):
-                    raise SpoolFull(
-                        f"storing {len(data_set)} bytes would touch the reserve of "
-                        f"{self._reserve_bytes} free bytes"
-                    )
-                header = encode_header(
-                    sop_class_uid=sop_class_uid,
-                    sop_instance_uid=sop_instance_uid,
-                    transfer_syntax_uid=transfer_syntax_uid,
-                    source_ae_title=calling_ae_title,
-                )
-                write_durably(path, (header, data_set))
-            else:
-                # Whoever wrote it may have died between renaming it and syncing the folder.
-                make_folder_durably(path.parent)
-                sync_folder(path.parent)
-        except OSError as error:
-            raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
-        return InstanceRef(
+        incoming = self.open(
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            calling_ae_title=calling_ae_title,
+        )
+        incoming.write(data_set)
+        identity = Identity(
             sop_class_uid=sop_class_uid,
             sop_instance_uid=sop_instance_uid,
             study_instance_uid=study_instance_uid,
             series_instance_uid=series_instance_uid,
+        )
+        return self.keep(
+            incoming, identity, pipeline=pipeline, transfer_syntax_uid=transfer_syntax_uid
+        )
+
+    def open(
+        self,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        calling_ae_title: str,
+    ) -> Incoming:
+        """Begin to store an instance whose data set is still on its way.
+
+        Parameters
+        ----------
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae_title : str
+            As in `store`; the UIDs are those of the command.  If one is none, what is written can
+            be looked at and never be kept.
+
+        Returns
+        -------
+        Incoming
+            To be written to, and then given to `keep` or discarded.
+
+        Raises
+        ------
+        SpoolFull
+            If the file system refuses.
+        """
+        header = b""
+        if is_valid_uid(sop_class_uid) and is_valid_uid(sop_instance_uid):
+            header = encode_header(
+                sop_class_uid=sop_class_uid,
+                sop_instance_uid=sop_instance_uid,
+                transfer_syntax_uid=transfer_syntax_uid,
+                source_ae_title=calling_ae_title,
+            )
+        return Incoming(
+            self._incoming,
+            header=header,
+            transfer_syntax_uid=transfer_syntax_uid,
+            free_bytes=self.free_bytes,
+        )
+
+    def keep(
+        self, incoming: Incoming, identity: Identity, *, pipeline: str, transfer_syntax_uid: str
+    ) -> InstanceRef:
+        """Give what has come in its place; on return it is durable.
+
+        Parameters
+        ----------
+        incoming : Incoming
+            Opened with the SOP Class and Instance UID of `identity`; it is used up in any case.
+        identity : Identity
+            All four UIDs checked (PS3.5 9.1): they become a path.
+        pipeline, transfer_syntax_uid : str
+            As in `store`.
+
+        Returns
+        -------
+        InstanceRef
+            The same content gives the same key and is not written again.
+
+        Raises
+        ------
+        SpoolFull
+            If the reserve would be touched, or the file system refuses.
+        """
+        digest, size_bytes = incoming.sha256, incoming.size_bytes
+        name = f"{identity.sop_instance_uid}.{digest[:_DIGEST_IN_NAME]}.dcm"
+        key = f"{_FOLDER}/{pipeline}/{identity.series_instance_uid}/{name}"
+        path = self._root / key
+        try:
+            if incoming.failure is not None:
+                raise incoming.failure
+            with self._alone_at(key):
+                kept = _stored_syntax(path, size_bytes) if path.exists() else None
+                if kept is None:
+                    incoming.settle(path, self._folders)
+                else:
+                    # Whoever wrote it may have died between renaming and syncing it.
+                    _sync_file(path)
+                    make_folder_durably(path.parent)
+                    sync_folder(path.parent)
+        except OSError as error:
+            raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
+        finally:
+            incoming.discard()
+        return InstanceRef(
+            sop_class_uid=identity.sop_class_uid,
+            sop_instance_uid=identity.sop_instance_uid,
+            study_instance_uid=identity.study_instance_uid,
+            series_instance_uid=identity.series_instance_uid,
             transfer_syntax_uid=kept or transfer_syntax_uid,
             sha256=digest,
-            size_bytes=len(data_set),
+            size_bytes=size_bytes,
             key=key,
         )
+
+    @contextmanager
+    def _alone_at(self, key: str) -> Iterator[None]:
+        """Let nobody else look at a file until it is durable: it has its name before."""
+        with self._settled:
+            self._settled.wait_for(lambda: key not in self._settling)
+            self._settling.add(key)
+        try:
+            yield
+        finally:
+            with self._settled:
+                self._settling.remove(key)
+                self._settled.notify_all()
+
+    def source_ae_title(self, ref: InstanceRef) -> str:
+        """Return who sent a stored instance, as its file meta information says.
+
+        Raises
+        ------
+        InstanceUnreadable
+            If the file is none of ours.
+        OSError
+            If it cannot be read.
+        """
+        with self.path(ref.key).open("rb") as file:
+            return read_file_meta(file).source_ae_title
+
+    def discard(self, ref: InstanceRef) -> None:
+        """Remove the file of an instance that is recorded nowhere.
+
+        Raises
+        ------
+        SpoolFull
+            If the file system refuses.
+        """
+        try:
+            self.path(ref.key).unlink(missing_ok=True)
+        except OSError as error:
+            raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
+
+    def is_whole(self, ref: InstanceRef) -> bool:
+        """Whether the file of an instance is there with the content that `ref` tells.
+
+        Read to the end, so this takes as long as the disk needs for it.
+
+        Raises
+        ------
+        OSError
+            If the file is there and cannot be read.
+        """
+        digest = hashlib.sha256()
+        try:
+            with self.path(ref.key).open("rb") as file:
+                read_file_meta(file)
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+        except (FileNotFoundError, InstanceUnreadable):
+            return False
+        return digest.hexdigest() == ref.sha256
 
     def path(self, key: str) -> Path:
         """Return where the file of `key` lies.
@@ -184,16 +325,20 @@ class InstanceStore:
         str
             The pipeline.
         InstanceRef
-            In the order of keys.
+            In the order in which they were stored: of two with one SOP Instance UID the first
+            was acknowledged as the one that stays, and the second perhaps not at all.
         """
-        removed = remove_leftovers(self._folder)
+        removed = remove_leftovers(self._folder) + remove_leftovers(self._incoming)
         if removed:
             _log.info("leftovers_removed", count=removed)
         quarantine = Quarantine(self._root)
-        for path in sorted(self._folder.glob("*/*/*")):
+        unknown: list[tuple[int, str, Path]] = []
+        for path in self._folder.glob("*/*/*"):
             key = path.relative_to(self._root).as_posix()
-            if path.name.startswith(".") or not path.is_file() or is_known(key):
-                continue
+            if not path.name.startswith(".") and not is_known(key) and path.is_file():
+                # Renaming a file into its place changes this time, writing it before does not.
+                unknown.append((path.stat().st_ctime_ns, key, path))
+        for _, key, path in sorted(unknown):
             try:
                 yield path.parts[-3], _read_ref(path, key)
             except InstanceUnreadable as error:
@@ -264,6 +409,11 @@ def checked_path(root: Path, key: str, *, below: str) -> Path:
     if not path.parent.resolve().is_relative_to(root):
         raise StateError(f"the key {key!r} leads out of the spool")
     return path
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _stored_syntax(path: Path, size_bytes: int) -> str | None:

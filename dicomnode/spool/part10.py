@@ -31,7 +31,8 @@ _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 
 # The identifying attributes lie before the pixel data, mostly within the first kilobytes; the last
 # bound is there for data sets that deflate to next to nothing and inflate without end.
-_INFLATE_BYTES: Final = (1 << 18, 1 << 22, 1 << 28)
+_INFLATE_BYTES: Final = (1 << 18, 1 << 22, 1 << 25)
+_CHUNK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,8 @@ class FileMeta:
     Attributes
     ----------
     sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
+    source_ae_title : str
+        Who sent it; empty where the file does not say.
     data_set_offset : int
         Where the encoded data set begins, in bytes from the beginning of the file.
     """
@@ -58,6 +61,7 @@ class FileMeta:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+    source_ae_title: str
     data_set_offset: int
 
 
@@ -123,6 +127,7 @@ def read_file_meta(file: BinaryIO) -> FileMeta:
             sop_class_uid=_uid(meta, 0x00020002),
             sop_instance_uid=_uid(meta, 0x00020003),
             transfer_syntax_uid=_uid(meta, _TRANSFER_SYNTAX_UID),
+            source_ae_title=str(meta.get("SourceApplicationEntityTitle", "")).strip(),
             data_set_offset=file.tell(),
         )
     except InstanceUnreadable:
@@ -147,20 +152,41 @@ def read_identity(data_set: bytes, transfer_syntax_uid: str) -> Identity:
     InstanceUnreadable
         If it cannot be parsed that far or lacks one of them.
     """
+    return read_identity_of(BytesIO(data_set), transfer_syntax_uid)
+
+
+def read_identity_of(file: BinaryIO, transfer_syntax_uid: str) -> Identity:
+    """Do as `read_identity` does, for an encoded data set that begins where `file` stands.
+
+    Raises
+    ------
+    InstanceUnreadable
+        If it cannot be parsed that far or lacks one of them.
+    """
     if transfer_syntax_uid != _DEFLATED:
-        return _identify(BytesIO(data_set), transfer_syntax_uid)
+        return _identify(file, transfer_syntax_uid)
+    begin = file.tell()
     for limit in _INFLATE_BYTES:
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        try:
-            inflated = inflater.decompress(data_set, limit)
-        except zlib.error as error:
-            raise InstanceUnreadable("the deflated data set cannot be inflated") from error
+        file.seek(begin)
+        inflated = _inflate(file, limit)
         try:
             return _identify(BytesIO(inflated), EXPLICIT_VR_LITTLE_ENDIAN)
         except InstanceUnreadable:
             if len(inflated) < limit:
                 raise
     raise InstanceUnreadable(f"no identifying UIDs within {_INFLATE_BYTES[-1]} inflated bytes")
+
+
+def _inflate(file: BinaryIO, limit: int) -> bytes:
+    """Return what the rest of `file` inflates to, up to `limit` bytes."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = bytearray()
+    try:
+        while len(inflated) < limit and (chunk := file.read(_CHUNK_BYTES)):
+            inflated += inflater.decompress(chunk, limit - len(inflated))
+    except zlib.error as error:
+        raise InstanceUnreadable("the deflated data set cannot be inflated") from error
+    return bytes(inflated)
 
 
 def read_stored(path: Path) -> tuple[FileMeta, Identity, bytes]:
@@ -195,7 +221,7 @@ def _element(number: int, vr: bytes, value: str) -> bytes:
     return struct.pack("<HH2sH", 2, number, vr, len(encoded)) + encoded
 
 
-def _identify(stream: BytesIO, transfer_syntax_uid: str) -> Identity:
+def _identify(stream: BinaryIO, transfer_syntax_uid: str) -> Identity:
     wanted: list[BaseTag | int] = [Tag(each) for each in _IDENTIFYING]
     try:
         found = read_dataset(

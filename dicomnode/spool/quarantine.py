@@ -97,12 +97,12 @@ class Quarantine:
         make_folder_durably(self._folder)
         self._total_bytes = sum(each.stat().st_size for each in self._folder.glob("*.dcm"))
 
-    def keep(self, content: bytes, *, reason: str, facts: Mapping[str, str]) -> str:
+    def keep(self, content: bytes | memoryview, *, reason: str, facts: Mapping[str, str]) -> str:
         """Put a refused object aside.
 
         Parameters
         ----------
-        content : bytes
+        content : bytes or memoryview
             As it came.
         reason : str
             Why, in a sentence without patient data.

@@ -6,12 +6,39 @@ from typing import Final
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 
+STORAGE_COMMITMENT_PUSH: Final = "1.2.840.10008.1.20.1"
+STORAGE_COMMITMENT_PUSH_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
+"""Well-known instance that every request of the push model names (PS3.4 J.3.5)."""
+
 CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2.1"
 LEGACY_CONVERTED_ENHANCED_CT_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.2.2"
 
 CT_SOP_CLASSES: Final = (CT_IMAGE, ENHANCED_CT_IMAGE, LEGACY_CONVERTED_ENHANCED_CT_IMAGE)
 """What can become a volume (PS3.3 A.3, A.38, A.70)."""
+
+RETIRED_STORAGE: Final = (
+    "1.2.840.10008.5.1.1.27",  # Stored Print
+    "1.2.840.10008.5.1.1.29",  # Hardcopy Grayscale Image
+    "1.2.840.10008.5.1.1.30",  # Hardcopy Color Image
+    "1.2.840.10008.5.1.4.1.1.3",  # Ultrasound Multi-frame Image
+    "1.2.840.10008.5.1.4.1.1.5",  # Nuclear Medicine Image
+    "1.2.840.10008.5.1.4.1.1.6",  # Ultrasound Image
+    "1.2.840.10008.5.1.4.1.1.8",  # Standalone Overlay
+    "1.2.840.10008.5.1.4.1.1.9",  # Standalone Curve
+    "1.2.840.10008.5.1.4.1.1.9.1",  # Waveform - Trial
+    "1.2.840.10008.5.1.4.1.1.10",  # Standalone Modality LUT
+    "1.2.840.10008.5.1.4.1.1.11",  # Standalone VOI LUT
+    "1.2.840.10008.5.1.4.1.1.12.3",  # X-Ray Angiographic Bi-Plane Image
+    "1.2.840.10008.5.1.4.1.1.77.1",  # VL Image - Trial
+    "1.2.840.10008.5.1.4.1.1.77.2",  # VL Multi-frame Image - Trial
+    "1.2.840.10008.5.1.4.1.1.88.1",  # Text SR - Trial
+    "1.2.840.10008.5.1.4.1.1.88.2",  # Audio SR - Trial
+    "1.2.840.10008.5.1.4.1.1.88.3",  # Detail SR - Trial
+    "1.2.840.10008.5.1.4.1.1.88.4",  # Comprehensive SR - Trial
+    "1.2.840.10008.5.1.4.1.1.129",  # Standalone PET Curve
+)
+"""Storage classes of earlier editions: in archives, and sent with whole studies still."""
 
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 
@@ -22,10 +49,6 @@ MULTI_FRAME_TRUE_COLOR_SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7.4"
 COMPREHENSIVE_3D_SR: Final = "1.2.840.10008.5.1.4.1.1.88.34"
 COMPREHENSIVE_SR: Final = "1.2.840.10008.5.1.4.1.1.88.33"
 ENHANCED_SR: Final = "1.2.840.10008.5.1.4.1.1.88.22"
-
-STORAGE_COMMITMENT_PUSH_MODEL: Final = "1.2.840.10008.1.20.1"
-STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
-"""The well-known SOP Instance of the push model (PS3.4 J.3.5)."""
 
 IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"

@@ -13,9 +13,30 @@ class StoreStatus(IntEnum):
     """C-STORE statuses this node answers with (PS3.4 B.2.3, PS3.7 C)."""
 
     SUCCESS = 0x0000
+    DUPLICATE_SOP_INSTANCE = 0x0111
     OUT_OF_RESOURCES = 0xA700
     DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xA900
     CANNOT_UNDERSTAND = 0xC000
+
+
+class FailureReason(IntEnum):
+    """Why an instance is not committed, (0008,1197) (PS3.3 C.14.1.1)."""
+
+    PROCESSING_FAILURE = 0x0110
+    NO_SUCH_OBJECT_INSTANCE = 0x0112
+    CLASS_INSTANCE_CONFLICT = 0x0119
+    SOP_CLASS_NOT_SUPPORTED = 0x0122
+
+
+class ActionStatus(IntEnum):
+    """N-ACTION statuses this node answers with (PS3.7 10.1.4.1.10)."""
+
+    SUCCESS = 0x0000
+    PROCESSING_FAILURE = 0x0110
+    NO_SUCH_SOP_INSTANCE = 0x0112
+    INVALID_ARGUMENT = 0x0115
+    NO_SUCH_ACTION = 0x0123
+    RESOURCE_LIMITATION = 0x0213
 
 
 def is_success(status: int) -> bool:

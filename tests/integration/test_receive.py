@@ -21,6 +21,7 @@ from pynetdicom import AE
 from dicomnode.config import AllowedCaller, ReceiveConfig
 from dicomnode.errors import ConfigError, StateError
 from dicomnode.receive.archive import Archive
+from dicomnode.receive.limits import Limits
 from dicomnode.receive.scp import StorageSCP
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.part10 import read_stored
@@ -121,8 +122,14 @@ class Node:
         return ae.associate("127.0.0.1", self.port, ae_title="COVIDCT")
 
 
+@pytest.fixture(params=["fast", "pynetdicom"])
+def data_path(request):
+    """Every test that starts a node holds for both ways from the socket to the spool."""
+    return request.param
+
+
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, data_path):
     nodes = []
 
     def start_node(*, reserve_bytes: int = 0, sink: Sink | None = None, **config: Any) -> Node:
@@ -130,7 +137,7 @@ def start(tmp_path):
         quarantine = Quarantine(tmp_path / "spool")
         sink = sink or Sink()
         scp = StorageSCP(
-            ReceiveConfig(port=0, **config),
+            ReceiveConfig(port=0, data_path=data_path, **config),
             pipelines=PIPELINES,
             store=store,
             quarantine=quarantine,
@@ -387,7 +394,8 @@ def test_a_data_set_that_cannot_be_understood_gets_0xc000_and_the_association_li
 
 
 def test_below_the_reserve_instances_are_refused_as_out_of_resources(start, series):
-    node = start(reserve_bytes=1 << 60)
+    node = start(reserve_bytes=1 << 60, headroom_bytes=0)
+    node.scp._limits = Limits(InstanceStore(node.store._root, reserve_bytes=0))  # room at first
 
     result = node.storescu(*series[:2])
 
@@ -463,7 +471,7 @@ def test_after_the_deadline_of_a_drain_what_is_open_is_aborted(start):
 def test_a_peer_that_stops_within_a_pdu_is_given_up_and_hinders_nobody(start):
     node = start(network_timeout_seconds=1.0)
     with raw_association(node.port) as silent:
-        silent.sendall(struct.pack(">BBL", 0x04, 0, 1000) + b"\x00" * 10)
+        silent.sendall(struct.pack(">BBLLBB", 0x04, 0, 1000, 996, 1, 0x01) + b"\x00" * 4)
         node.sink.wait_for("opened")
 
         assert node.echoscu().returncode == 0
@@ -476,7 +484,7 @@ def test_a_peer_that_stops_within_a_pdu_is_given_up_and_hinders_nobody(start):
 def test_stopping_does_not_wait_for_a_peer_that_stopped_within_a_pdu(start):
     node = start(network_timeout_seconds=600.0)
     with raw_association(node.port) as silent:
-        silent.sendall(struct.pack(">BBL", 0x04, 0, 1000) + b"\x00" * 10)
+        silent.sendall(struct.pack(">BBLLBB", 0x04, 0, 1000, 996, 1, 0x01) + b"\x00" * 4)
         node.sink.wait_for("opened")
 
         node.scp.stop(0.1)

@@ -42,6 +42,9 @@ BURDEN_MODEL = replace(MODEL, name="opacity-burden", version="0.3", manifest_dig
 LEFT_LUNG, EMPTY, RIGHT_LUNG = 1, 2, 4
 """Values in the label map; 3 is nobody's."""
 
+LESION, IN_LEFT, IN_RIGHT = 5, 9, 10
+"""A lesion alone, and the values that stand for lesion and lung where they overlap."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
@@ -174,3 +177,32 @@ def make_findings(paths: Sequence[Path], **changes: Any) -> Made:
             created=STARTED_AT,
         ),
     )
+
+
+def make_overlapping(paths: Sequence[Path]) -> Made:
+    """Make findings with a lesion that lies in both lungs and between them."""
+    made = make_findings(paths)
+    labels = made.findings.label_map.labels.copy()
+    part = labels[2:5, 4:8, 2:-4]
+    part[...] = np.select([part == LEFT_LUNG, part == RIGHT_LUNG], [IN_LEFT, IN_RIGHT], LESION)
+    label_map = replace(
+        made.findings.label_map,
+        labels=labels,
+        overlaps={IN_LEFT: (LEFT_LUNG, LESION), IN_RIGHT: (RIGHT_LUNG, LESION)},
+    )
+    volume_ml = part.size * label_map.geometry.voxel_volume_ml
+    lesion = replace(
+        made.findings.segments[0],
+        number=LESION,
+        label="Opacity",
+        category=Code("49755003", "SCT", "Morphologically Abnormal Structure"),
+        property_type=Code("52988006", "SCT", "Lesion"),
+        laterality=None,
+        anatomic_region=codes.LUNG,
+        volume_ml=volume_ml,
+        measurements=(Measurement(name=codes.VOLUME, value=volume_ml, unit=codes.unit("mL")),),
+    )
+    findings = replace(
+        made.findings, label_map=label_map, segments=(*made.findings.segments, lesion)
+    )
+    return replace(made, findings=findings)

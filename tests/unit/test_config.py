@@ -239,9 +239,9 @@ def test_all_faults_are_told_at_once(faults):
             id="empty host",
         ),
         pytest.param(
-            GOOD.replace("port = 104", "port = 104\n[receive.tls]"),
-            "receive.tls: no such key",
-            id="a section that is not there yet",
+            GOOD.replace("port = 104", "port = 104\n[receive.tsl]"),
+            "receive.tsl: no such key; did you mean 'tls'?",
+            id="a section that is misspelt",
         ),
     ],
 )

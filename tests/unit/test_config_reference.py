@@ -24,8 +24,10 @@ OTHER_DESTINATIONS = {
 
 COMMENTED_OUT = {
     *OTHER_DESTINATIONS,
+    "destinations.pacs.tls",
     "destinations.web.oauth",
     "health",
+    "receive.tls",
     "inference.tls",
     "pipelines.chest-ct.completion.expected_count",
     "pipelines.chest-ct.retention",
@@ -35,6 +37,8 @@ COMMENTED_OUT = {
 SECTIONS = {
     "": schema.Config,
     "receive": schema.ReceiveConfig,
+    "receive.tls": schema.TlsServerConfig,
+    "receive.commitment": schema.CommitmentConfig,
     "console": schema.ConsoleConfig,
     "health": schema.HealthConfig,
     "database": schema.DatabaseConfig,
@@ -49,6 +53,7 @@ SECTIONS = {
     "pipelines.chest-ct.report": schema.ReportConfig,
     "pipelines.chest-ct.retention": schema.RetentionConfig,
     "destinations.pacs": schema.DimseDestination,
+    "destinations.pacs.tls": schema.TlsClientConfig,
     "destinations.pacs.seg": schema.SegConfig,
     "destinations.pacs.sc": schema.ScConfig,
     "destinations.web.oauth": schema.OAuthConfig,

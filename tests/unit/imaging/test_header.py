@@ -15,7 +15,9 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLo
 from dicomnode.errors import PixelsUnreadable
 from dicomnode.imaging import header
 from dicomnode.imaging.attributes import Attributes
-from dicomnode.imaging.header import WalkedHeader, read_header
+from dicomnode.imaging.elements import WalkedHeader
+from dicomnode.imaging.header import read_header
+from dicomnode.imaging.walking import walk
 from tests.support.ct import make_series
 
 PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless)
@@ -106,7 +108,7 @@ def test_changed_and_cut_headers_are_walked_or_left_to_pydicom(plain_files, at, 
         content[index] = value
     content = bytes(content[: max(132, len(content) - cut)])
 
-    found = header._walk(content, len(content), header.tags_of(()))
+    found = walk(content, len(content), header.tags_of(()))
 
     if found is not None and found.pixels is not None:
         assert 0 <= found.pixels.offset <= len(content)
@@ -134,7 +136,7 @@ def test_sequences_without_end_are_left_to_pydicom(tmp_path):
     path.write_bytes(head.getvalue())
 
     content = path.read_bytes()
-    assert header._walk(content, len(content), header.tags_of(())) is None
+    assert walk(content, len(content), header.tags_of(())) is None
     try:
         found = read_header(path)
     except PixelsUnreadable:

@@ -15,9 +15,10 @@ from dicomnode.config import FolderDestination, PipelineConfig, ReportConfig, Sc
 from dicomnode.errors import MissingSlices
 from dicomnode.imaging.volume import read_series
 from dicomnode.pipeline.analysis import Stopwatch, write_refusal, write_results
+from dicomnode.pipeline.objects import files_for
 from dicomnode.spool.workspace import Workspace
 from tests.support.ct import make_series
-from tests.support.findings import make_findings
+from tests.support.findings import make_findings, make_overlapping
 
 STARTED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
@@ -38,8 +39,8 @@ def folder(*objects: str, **options: object) -> FolderDestination:
     return FolderDestination(kind="folder", path="out", objects=objects, **options)
 
 
-def write(tmp_path, *destinations: FolderDestination) -> dict[str, bytes]:
-    made = make_findings(make_series(tmp_path / "ct"))
+def write(tmp_path, *destinations: FolderDestination, make=make_findings) -> dict[str, bytes]:
+    made = make(make_series(tmp_path / "ct"))
     found = read_series(sorted((tmp_path / "ct").iterdir()))
     workspace = Workspace(tmp_path)
     workspace.save_volume(found.volume, found.paths)
@@ -98,6 +99,23 @@ def test_every_report_refers_to_the_segmentation_that_goes_with_it(tmp_path):
     assert referred(contents["sr-labelmap.dcm"]) == {uid(contents["seg-labelmap-rle.dcm"])}
     assert referred(contents["sr-without-seg.dcm"]) == set()
     assert uid(contents["seg-deflate.dcm"]) == uid(contents["seg.dcm"])
+
+
+def test_a_destination_of_label_maps_gets_binary_where_segments_overlap(tmp_path):
+    label_map = folder("seg", "sr", seg=SegConfig(type="labelmap", compression="rle"))
+    with_all = folder("seg", "sr", seg=SegConfig(type="labelmap", omit_empty_frames=False))
+
+    contents = write(tmp_path, label_map, with_all, make=make_overlapping)
+
+    assert files_for(label_map, contents) == ["seg.dcm", "sr.dcm"]
+    assert files_for(with_all, contents) == ["seg-all-frames.dcm", "sr-all-frames.dcm"]
+    assert not any("labelmap" in name for name in contents)
+    for segmentation, report in (("seg.dcm", "sr.dcm"), files_for(with_all, contents)):
+        assert referred(contents[report]) == {uid(contents[segmentation])}
+        read = pydicom.dcmread(io.BytesIO(contents[segmentation]))
+        assert (read.SegmentationType, read.SegmentsOverlap) == ("BINARY", "YES")
+    lesion = json.loads(contents["findings.json"])["segments"][-1]
+    assert lesion["seg_segment_number"] == 3
 
 
 def test_captures_show_the_very_picture_that_people_see_elsewhere(tmp_path):

@@ -79,6 +79,24 @@ def test_a_series_that_is_no_volume_gets_an_sr_that_says_why(bench):
     assert any(job.sentence in text for text in texts)
 
 
+def test_a_refusal_that_is_only_recorded_delivers_nothing(bench):
+    setup = bench.setups["chest"]
+    report = setup.config.report.model_copy(update={"not_analyzed": "record"})
+    config = setup.config.model_copy(update={"report": report})
+    bench.setups["chest"] = replace(setup, config=config)
+    paths = bench.make()
+    job_id = bench.close(bench.receive([*paths[:3], *paths[4:]]))
+
+    bench.jobs.run_all()
+
+    job = bench.job(job_id)
+    assert (job.state, job.reason) == ("refused", "missing_slices")
+    assert job.sentence
+    assert job.files == {}
+    assert bench.deliveries(job_id) == ()
+    assert bench.arrived() == []
+
+
 def test_while_the_inference_server_is_away_the_job_waits_longer_each_time(bench):
     bench.client.fault = InferenceUnavailable("127.0.0.1:8001 does not answer")
     job_id = bench.submit_series()

@@ -13,10 +13,11 @@ CALLERS = (
 
 
 def decide(callers=CALLERS, **changes: object) -> Admitted | Rejected:
+    limits = {each: changes.pop(each) for each in list(changes) if each.startswith("max_")}
     admission = Admission(
         pipelines={"COVIDCT": "covid-ct", "LUNG": "lung"},
         allowed_callers=callers,
-        max_associations=3,
+        **({"max_associations": 3} | limits),
     )
     request = {
         "called_ae_title": "COVIDCT",
@@ -96,3 +97,31 @@ def test_a_stranger_learns_nothing_of_the_limit():
 
 def test_while_stopping_the_rejection_is_transient():
     assert code(decide(is_draining=True)) == (2, 3, 1)
+
+
+def test_one_peer_never_takes_all_associations():
+    assert isinstance(decide(max_associations=16, open_from_peer=13), Admitted)
+    decision = decide(max_associations=16, open_from_peer=14)
+
+    assert code(decision) == (2, 3, 2)
+    assert decision.words == "14 associations from 192.0.2.10 are open, the limit for one peer"
+
+
+def test_the_limit_for_one_peer_can_be_set():
+    limits = {"max_associations": 16, "max_associations_per_peer": 2}
+
+    assert isinstance(decide(**limits, open_from_peer=1), Admitted)
+    assert code(decide(**limits, open_from_peer=2)) == (2, 3, 2)
+
+
+def test_a_shortage_is_transient_and_told_to_callers_only():
+    decision = decide(shortage="the disk is full")
+
+    assert (code(decision), decision.words) == ((2, 3, 1), "the disk is full")
+    assert code(decide(shortage="the disk is full", calling_ae_title="CT3")) == (1, 1, 3)
+
+
+def test_the_pipeline_of_a_title_can_be_asked_alone():
+    admission = Admission(pipelines={"LUNG": "lung"}, allowed_callers=(), max_associations=3)
+
+    assert (admission.pipeline("LUNG"), admission.pipeline("lung")) == ("lung", None)

@@ -38,6 +38,19 @@ def test_frames_lie_end_to_end_with_the_lowest_bit_first(matrix, count):
     assert len(packed) % 2 == 0
 
 
+@pytest.mark.parametrize("matrix", [(8, 8), (23, 17)])
+def test_a_voxel_where_segments_overlap_is_in_the_frames_of_each(matrix):
+    labels = np.random.default_rng(5).integers(0, 4, (9, *matrix), dtype=np.uint8)
+    frames = [Frame(k, k + 1, label, label) for label in (1, 2) for k in range(9)]
+
+    packed = pack_bits(labels, frames, {3: (1, 2)})
+
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8), bitorder="little")
+    first, second = bits[: 2 * labels.size].reshape(2, *labels.shape)
+    np.testing.assert_array_equal(first, np.isin(labels, (1, 3)))
+    np.testing.assert_array_equal(second, np.isin(labels, (2, 3)))
+
+
 def test_only_slices_with_a_segment_have_a_frame_for_it():
     frames = plan_frames(COUNTS, {5: 1, 9: 2}, SegConfig())
 

@@ -20,7 +20,7 @@ from dicomnode.imaging.volume import read_series
 from dicomnode.model.findings import Findings, LabelMap
 from dicomnode.model.volume import SourceFrame, VolumeGeometry
 from dicomnode.results.evidence import ResultContext, read_evidence
-from dicomnode.results.seg import encode_segmentation, segment_numbers
+from dicomnode.results.seg import encode_segmentation, fitting_options, segment_numbers
 from dicomnode.standard import codes
 from dicomnode.standard.sop_classes import (
     ENHANCED_CT_IMAGE,
@@ -33,10 +33,12 @@ from tests.support.ct import OBLIQUE, ORIGIN_LPS, SHAPE_KJI, SPACING_KJI_MM, mak
 from tests.support.findings import (
     EMPTY,
     LEFT_LUNG,
+    LESION,
     RIGHT_LUNG,
     STARTED_AT,
     Made,
     make_findings,
+    make_overlapping,
     make_segments,
     phantom_labels,
 )
@@ -552,6 +554,57 @@ def test_loss_in_any_source_is_told(tmp_path, lossy_slice):
 
     assert segmentation.LossyImageCompression == "01"
     assert segmentation.LossyImageCompressionRatio == 12.5
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_segments_that_overlap_keep_all_of_their_voxels(tmp_path, orientation):
+    made = make_overlapping(make_series(tmp_path, orientation=orientation))
+    label_map = made.findings.label_map
+
+    segmentation = encode(made)
+
+    assert segmentation.SegmentsOverlap == "YES"
+    numbers = segment_numbers(made.findings)
+    assert numbers == {LEFT_LUNG: 1, RIGHT_LUNG: 2, LESION: 3}
+    frames = frames_by_source(segmentation)
+    for label, number in numbers.items():
+        wanted = label_map.values_of(label)[label_map.labels]
+        for plane, source in zip(wanted, made.sources, strict=True):
+            frame = frames.pop((source.sop_instance_uid, source.frame_number, number), None)
+            assert (frame is None) == (not plane.any())
+            if frame is not None:
+                np.testing.assert_array_equal(frame, plane)
+    assert not frames
+
+
+def test_segments_that_overlap_are_no_label_map_and_become_binary_instead(tmp_path):
+    made = make_overlapping(make_series(tmp_path))
+    wanted = SegConfig(type="labelmap", compression="rle", empty_segments="keep")
+
+    with pytest.raises(ResultError, match="do not overlap"):
+        encode(made, options=wanted)
+
+    fitting = fitting_options(wanted, made.findings)
+    assert fitting == SegConfig(empty_segments="keep")
+    assert len(encode(made, options=fitting).SegmentSequence) == 4
+
+
+def test_a_label_map_may_be_where_overlaps_were_possible_and_none_is(made):
+    possible = replace(made.findings.label_map, overlaps={9: (LEFT_LUNG, RIGHT_LUNG)})
+    findings = replace(made.findings, label_map=possible)
+    wanted = SegConfig(type="labelmap")
+
+    assert fitting_options(wanted, findings) == wanted
+    assert encode(made, findings=findings, options=wanted).SegmentsOverlap == "NO"
+    assert encode(made, findings=findings).SegmentsOverlap == "NO"
+
+
+def test_an_overlap_with_a_segment_that_nobody_describes_is_refused(tmp_path):
+    made = make_overlapping(make_series(tmp_path))
+    findings = replace(made.findings, segments=made.findings.segments[:-1])
+
+    with pytest.raises(ResultError, match=r"holds \[5\]"):
+        encode(made, findings=findings)
 
 
 @pytest.mark.cases

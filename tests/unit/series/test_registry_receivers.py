@@ -85,6 +85,7 @@ def _store(registry, number, association="a", series=SERIES):
     registry.instance_stored(
         "chest", _ref(number, series), calling_ae_title="CT", association_id=association
     )
+    registry.flush()
 
 
 def _end(registry, association="a", how="released"):

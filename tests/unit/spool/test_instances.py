@@ -214,6 +214,17 @@ def test_a_scan_finds_what_was_stored_with_its_pipeline(store, tmp_path):
     assert set(store.scan()) == stored
 
 
+def test_a_scan_tells_first_what_was_stored_first(store, tmp_path):
+    stored = []
+    for file in reversed(make_series(tmp_path / "ct")):
+        before = tmp_path.stat().st_ctime_ns
+        while tmp_path.stat().st_ctime_ns == before:  # the clock of files ticks slowly
+            os.utime(tmp_path)
+        stored.append(put_file(store, file))
+
+    assert [ref for _, ref in store.scan()] == stored
+
+
 def test_a_scan_does_not_read_what_is_known(store, tmp_path):
     files = make_series(tmp_path / "ct")
     known, unknown = put_file(store, files[0]), put_file(store, files[1])
@@ -221,6 +232,60 @@ def test_a_scan_does_not_read_what_is_known(store, tmp_path):
     found = list(store.scan(is_known=lambda key: key == known.key))
 
     assert found == [("covid-ct", unknown)]
+
+
+def test_a_file_that_could_not_be_synced_is_not_left_under_its_name(store, monkeypatch):
+    """What failed to sync may be clean in memory and absent on the disk: it must not be found."""
+    put(store, b"first", sop_instance_uid="1.2.3.9")
+    sync = os.fsync
+
+    def fail_for_files(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").resolve().is_file():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail_for_files)
+        with pytest.raises(SpoolFull):
+            put(store)
+
+    folder = store.path("instances/covid-ct/1.2.5/any").parent
+    assert [path.name.split(".")[3] for path in folder.iterdir()] == ["9"]
+    assert store.path(put(store).key).exists()
+
+
+def test_content_and_entry_are_synced_under_the_final_name(store, monkeypatch):
+    synced = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").resolve())
+        sync(descriptor)
+
+    put(store)
+    monkeypatch.setattr(os, "fsync", note)
+    path = store.path(put(store, b"second").key)
+
+    assert synced == [path, path.parent]
+
+
+def test_the_file_tells_who_sent_it(store):
+    assert store.source_ae_title(put(store)) == "CT1"
+
+
+def test_what_is_still_coming_is_no_instance_and_a_dead_writers_rest_is_removed(store, tmp_path):
+    uids = {"sop_class_uid": CT, "sop_instance_uid": "1.2.3.4"}
+    coming = store.open(**uids, transfer_syntax_uid=EXPLICIT, calling_ae_title="CT1")
+    coming.write(b"half")
+    leftover = tmp_path / "spool" / "incoming" / "77-0.part"
+    leftover.write_bytes(b"half")
+
+    assert list(store.scan()) == []
+
+    assert not leftover.exists()
+    assert len(list((tmp_path / "spool" / "incoming").iterdir())) == 1
+    coming.discard()
+    assert list((tmp_path / "spool" / "incoming").iterdir()) == []
 
 
 def test_a_scan_removes_leftovers(store, tmp_path):

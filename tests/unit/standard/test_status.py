@@ -56,6 +56,7 @@ def test_a_status_without_meaning_is_given_as_its_number(status):
 def test_what_the_node_answers_means_what_it_says():
     assert {status: describe_store_status(status) for status in StoreStatus} == {
         StoreStatus.SUCCESS: "Success",
+        StoreStatus.DUPLICATE_SOP_INSTANCE: "Refused: Duplicate SOP Instance",
         StoreStatus.OUT_OF_RESOURCES: "Refused: Out of Resources",
         StoreStatus.DATA_SET_DOES_NOT_MATCH_SOP_CLASS: "Error: Data Set does not match SOP Class",
         StoreStatus.CANNOT_UNDERSTAND: "Error: Cannot understand",

@@ -6,7 +6,7 @@ from alembic import op
 from dicomnode.database.tables import UtcDateTime
 
 revision = "7001"
-down_revision = "5001"
+down_revision = "3001"
 
 
 def upgrade() -> None:
@@ -34,7 +34,7 @@ def upgrade() -> None:
         ),
     )
     op.create_table(
-        "commitment",
+        "commitment_request",
         sa.Column("transaction_uid", sa.String(64), primary_key=True),
         sa.Column("job_id", sa.String(200), nullable=False),
         sa.Column("destination", sa.String(40), nullable=False),
@@ -44,7 +44,7 @@ def upgrade() -> None:
         sa.Column("missing", sa.JSON, nullable=False),
         sa.Column("asked_at", UtcDateTime, nullable=False),
         sa.Column("answered_at", UtcDateTime),
-        sa.Index("commitment_of_job", "job_id"),
+        sa.Index("commitment_request_of_job", "job_id"),
     )
     op.create_table(
         "pace",

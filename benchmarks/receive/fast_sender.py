@@ -1,0 +1,116 @@
+"""A sender that costs next to nothing: PDUs prepared in memory, written as the socket takes them.
+
+    python -m benchmarks.receive.fast_sender HOST PORT CALLED_AE_TITLE FILE...
+
+Waits for a line on standard input, sends, and prints the seconds from the first byte of the first
+C-STORE-RQ to the last answer.  Ends with 1 if any status was not 0x0000.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import time
+from pathlib import Path
+
+from pydicom import dcmread
+
+LONGEST_PDU = 131_072
+
+
+def main() -> None:
+    host, port, called = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    peer = socket.create_connection((host, port))
+    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    longest = _associate(peer, called)
+    messages = [_message(Path(name), number, longest) for number, name in enumerate(sys.argv[4:])]
+    print("ready", flush=True)
+    sys.stdin.readline()
+    begin = time.perf_counter()
+    failed = 0
+    for message in messages:
+        peer.sendall(message)
+        failed += _status(peer) != 0x0000
+    seconds = time.perf_counter() - begin
+    peer.sendall(struct.pack(">BBL", 0x05, 0, 4) + bytes(4))
+    _pdu(peer)
+    print(f"{seconds:.6f}", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+def _associate(peer: socket.socket, called: str) -> int:
+    def item(kind: int, content: bytes) -> bytes:
+        return struct.pack(">BBH", kind, 0, len(content)) + content
+
+    context = struct.pack(">BBBB", 1, 0, 0, 0)
+    context += item(0x30, b"1.2.840.10008.5.1.4.1.1.2") + item(0x40, b"1.2.840.10008.1.2.1")
+    user = item(0x51, struct.pack(">L", LONGEST_PDU)) + item(0x52, b"1.2.3.4")
+    variable = item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, context) + item(0x50, user)
+    titles = called.encode().ljust(16) + b"BENCHSCU".ljust(16)
+    body = struct.pack(">HH", 1, 0) + titles + bytes(32) + variable
+    peer.sendall(struct.pack(">BBL", 0x01, 0, len(body)) + body)
+    kind, answer = _pdu(peer)
+    if kind != 0x02:
+        raise SystemExit(f"the association was not accepted: PDU type {kind:02X}H")
+    found = answer.index(b"\x51\x00\x00\x04")
+    (longest,) = struct.unpack_from(">L", answer, found + 4)
+    return min(longest or LONGEST_PDU, LONGEST_PDU)
+
+
+def _message(path: Path, number: int, longest: int) -> bytes:
+    meta = dcmread(path, stop_before_pixels=True).file_meta
+    content = path.read_bytes()
+    data_set = content[144 + meta.FileMetaInformationGroupLength :]
+
+    def element(tag: int, value: bytes) -> bytes:
+        value += b"\x00" * (len(value) % 2)
+        return struct.pack("<HHL", 0, tag, len(value)) + value
+
+    command = (
+        element(0x0002, meta.MediaStorageSOPClassUID.encode())
+        + element(0x0100, struct.pack("<H", 0x0001))
+        + element(0x0110, struct.pack("<H", number % 65535 + 1))
+        + element(0x0700, struct.pack("<H", 0))
+        + element(0x0800, struct.pack("<H", 1))
+        + element(0x1000, meta.MediaStorageSOPInstanceUID.encode())
+    )
+    command = element(0x0000, struct.pack("<L", len(command))) + command
+    pdus = [_fragment(command, 0x03)]
+    step = longest - 6
+    for begin in range(0, len(data_set), step):
+        last = 0x02 if begin + step >= len(data_set) else 0x00
+        pdus.append(_fragment(data_set[begin : begin + step], last))
+    return b"".join(pdus)
+
+
+def _fragment(content: bytes, control: int) -> bytes:
+    length = len(content) + 2
+    return struct.pack(">BBLLBB", 0x04, 0, length + 4, length, 1, control) + content
+
+
+def _status(peer: socket.socket) -> int:
+    kind, body = _pdu(peer)
+    if kind != 0x04:
+        return -1
+    found = body.index(struct.pack("<HHL", 0, 0x0900, 2))
+    return int(struct.unpack_from("<H", body, found + 8)[0])
+
+
+def _pdu(peer: socket.socket) -> tuple[int, bytes]:
+    kind, _, length = struct.unpack(">BBL", _exactly(peer, 6))
+    return kind, _exactly(peer, length)
+
+
+def _exactly(peer: socket.socket, count: int) -> bytes:
+    content = b""
+    while len(content) < count:
+        chunk = peer.recv(count - len(content))
+        if not chunk:
+            raise SystemExit("the connection was closed")
+        content += chunk
+    return content
+
+
+if __name__ == "__main__":
+    main()
