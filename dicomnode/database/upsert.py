@@ -20,8 +20,7 @@ def insert_if_absent(transaction: sa.Connection, table: sa.Table, **values: Any)
     dialect = sqlite if transaction.dialect.name == "sqlite" else postgresql
     statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
     # Not by the count of rows: for an insert not every driver tells it.
-    inserted = transaction.execute(statement.returning(sa.literal(1)))
-    return inserted.first() is not None
+    return transaction.execute(statement.returning(sa.literal(1))).first() is not None
 
 
 def insert_many_if_absent(

@@ -80,7 +80,7 @@ objects = ["sr", "json"]
         assert run(config, "jobs", "send", found["id"], "share").exit_code == 0
         wait_until(lambda: states(config)["share"] == "delivered", 20, "it was sent elsewhere")
         assert {each.name for each in (tmp_path / "share" / uid).iterdir()} == {
-            "sr.dcm",
+            "sr-without-seg.dcm",
             "findings.json",
         }
 

@@ -217,8 +217,8 @@ def test_a_scan_finds_what_was_stored_with_its_pipeline(store, tmp_path):
 def test_a_scan_tells_first_what_was_stored_first(store, tmp_path):
     stored = []
     for file in reversed(make_series(tmp_path / "ct")):
-        before = tmp_path.stat().st_ctime_ns
-        while tmp_path.stat().st_ctime_ns == before:  # the clock of files ticks slowly
+        last = max((store.path(ref.key).stat().st_ctime_ns for ref in stored), default=0)
+        while tmp_path.stat().st_ctime_ns <= last:  # the clock of files ticks slowly
             os.utime(tmp_path)
         stored.append(put_file(store, file))
 
