@@ -278,7 +278,16 @@ class Node:
             version = self._setups[revision.pipeline].version
             return submit(jobs, transaction, revision, version)
 
-        neighbors = self._neighbors(database)
+        def restore() -> None:
+            with database.begin() as transaction:
+                known = list_keys(transaction)
+            restored = registry.restore(
+                store.scan(is_known=known.__contains__), source_ae_title=store.source_ae_title
+            )
+            if restored:
+                _log.info("instances_restored", count=restored)
+
+        neighbors = self._neighbors(database, restore)
         registry = SeriesRegistry(
             database,
             completion={name: each.config.completion for name, each in self._setups.items()},
@@ -288,13 +297,7 @@ class Node:
             receiver=neighbors.receiver,
             neighbors=neighbors,
         )
-        with database.begin() as transaction:
-            known = list_keys(transaction)
-        restored = registry.restore(
-            store.scan(is_known=known.__contains__), source_ae_title=store.source_ae_title
-        )
-        if restored:
-            _log.info("instances_restored", count=restored)
+        restore()
         registry.start()
         self._parts.callback(registry.stop)
         commitments = Commitments(database, store, config.receive.commitment, flush=registry.flush)
@@ -318,7 +321,7 @@ class Node:
         self._receiver = receiver
         self._parts.callback(receiver.stop, config.drain_seconds)
 
-    def _neighbors(self, database: Database) -> Neighbors:
+    def _neighbors(self, database: Database, restore: Callable[[], None]) -> Neighbors:
         """Take a receiver's lease, and be able to tell whether another's is held.
 
         A whole node's is the one of its engine.
@@ -333,7 +336,9 @@ class Node:
             leases.release(receiver)
             return False
 
-        return Neighbors(database, receiver=name, is_alive=is_alive, keep=leases.keep)
+        return Neighbors(
+            database, receiver=name, is_alive=is_alive, keep=leases.keep, recover=restore
+        )
 
     def _claim(self, kind: str) -> str:
         """Take the first free name of a kind on this data folder, until the process ends."""

@@ -29,6 +29,8 @@ class Neighbors:
         Told a receiver's name, whether its process lives.
     keep : callable
         Makes sure that this process still counts as alive; False if it did not for a while.
+    recover : callable
+        Records what a dead receiver acknowledged: the files are there, the last rows may not be.
     """
 
     def __init__(
@@ -38,20 +40,27 @@ class Neighbors:
         receiver: str,
         is_alive: Callable[[str], bool],
         keep: Callable[[], bool],
+        recover: Callable[[], object],
     ) -> None:
         self.receiver = receiver
         self._database = database
         self._is_alive = is_alive
         self._keep = keep
+        self._recover = recover
 
     def look_after(self) -> None:
-        """Forget the associations of receivers that died: nobody else would ever end them."""
+        """Take over from receivers that died: nobody else would ever end their associations.
+
+        Until then no series is closed that they touched.
+        """
         if not self._keep():
             return  # after a database's restart all have to show that they live, first
         with self._database.begin() as transaction:
             receivers = list_receivers(transaction) - {self.receiver}
-        for receiver in sorted(receivers):
-            if not self._is_alive(receiver):
-                with self._database.begin() as transaction:
-                    forget_receiver(transaction, receiver)
-                _log.info("receiver_died", receiver=receiver)
+        dead = [receiver for receiver in sorted(receivers) if not self._is_alive(receiver)]
+        if dead:
+            self._recover()
+        for receiver in dead:
+            with self._database.begin() as transaction:
+                forget_receiver(transaction, receiver)
+            _log.info("receiver_died", receiver=receiver)
