@@ -47,6 +47,17 @@ def own_servers() -> list[Process]:
     return [each for each in descendants(os.getpid()) if each.name == "tritonserver"]
 
 
+def process_of(server: EmbeddedTriton) -> Process:
+    """The server's own process: others of this test run may have one running, too."""
+    port = f"--grpc-port={server.address.rpartition(':')[2]}"
+    (found,) = (
+        each
+        for each in own_servers()
+        if port in Path(f"/proc/{each.pid}/cmdline").read_text(encoding="utf-8").split("\0")
+    )
+    return found
+
+
 def order(number: int, argument: int = 0) -> dict[str, np.ndarray]:
     volume = np.zeros((3, 5, 7), np.int16)
     volume.flat[:2] = number, argument
@@ -96,7 +107,7 @@ def test_it_listens_on_loopback_only(triton_server: EmbeddedTriton):
 
 def test_a_killed_server_comes_back_at_the_same_address(server: EmbeddedTriton):
     address = server.address
-    process = own_servers()[-1]
+    process = process_of(server)
     with TritonClient(address, timeout_seconds=20, shared_memory=False) as client:
         os.kill(process.pid, signal.SIGKILL)
         wait_for(lambda: not server.is_up(), seconds=5)
