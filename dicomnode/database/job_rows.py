@@ -213,17 +213,22 @@ def create_delivery(transaction: Transaction, job_id: str, destination: str) -> 
     )
 
 
+def _is_former(row: JobRow) -> sa.ColumnElement[bool]:
+    """Match the earlier jobs on the same series, of its revision or an earlier one."""
+    return sa.and_(
+        job.c.pipeline == row.pipeline,
+        job.c.series_instance_uid == row.series_instance_uid,
+        job.c.id != row.id,
+        job.c.revision <= row.revision,
+        job.c.created_at < row.created_at,
+    )
+
+
 def find_predecessor(transaction: Transaction, row: JobRow) -> JobRow | None:
     """Return the latest job on an earlier revision of the same series that has results."""
     found = transaction.execute(
         sa.select(job)
-        .where(
-            (job.c.pipeline == row.pipeline)
-            & (job.c.series_instance_uid == row.series_instance_uid)
-            & (job.c.id != row.id)
-            & (job.c.revision <= row.revision)
-            & (job.c.created_at < row.created_at)
-        )
+        .where(_is_former(row))
         .order_by(job.c.revision.desc(), job.c.created_at.desc())
     ).mappings()
     return next((JobRow(**each) for each in found if each["files"]), None)
@@ -233,14 +238,7 @@ def supersede_former(transaction: Transaction, row: JobRow) -> int:
     """Mark the results of earlier jobs on the same series as superseded; return how many."""
     marked = transaction.execute(
         sa.update(job)
-        .where(
-            (job.c.pipeline == row.pipeline)
-            & (job.c.series_instance_uid == row.series_instance_uid)
-            & (job.c.id != row.id)
-            & (job.c.revision <= row.revision)
-            & (job.c.created_at < row.created_at)
-            & job.c.state.in_(("done", "refused"))
-        )
+        .where(_is_former(row) & job.c.state.in_(("done", "refused")))
         .values(
             state="superseded",
             reason="later_revision",

@@ -63,6 +63,12 @@ class Recorded:
     replaced: str | None = None
 
 
+def _instance_row(pipeline: str, ref: InstanceRef, at: datetime) -> dict[str, Any]:
+    """Return the columns of an instance: those of its reference, by the same names."""
+    facts = {name: getattr(ref, name) for name in InstanceRef.__dataclass_fields__}
+    return {"pipeline": pipeline, **facts, "received_at": at}
+
+
 def record_instance(
     transaction: Transaction,
     pipeline: str,
@@ -77,20 +83,7 @@ def record_instance(
     Of two with one SOP Instance UID and different content the first is kept, unless it turned out
     useless, or `duplicates` is ``replace``; and only if both are of the same series.
     """
-    is_new = insert_if_absent(
-        transaction,
-        instance,
-        pipeline=pipeline,
-        sop_instance_uid=ref.sop_instance_uid,
-        series_instance_uid=ref.series_instance_uid,
-        study_instance_uid=ref.study_instance_uid,
-        sop_class_uid=ref.sop_class_uid,
-        transfer_syntax_uid=ref.transfer_syntax_uid,
-        sha256=ref.sha256,
-        size_bytes=ref.size_bytes,
-        key=ref.key,
-        received_at=at,
-    )
+    is_new = insert_if_absent(transaction, instance, **_instance_row(pipeline, ref, at))
     if not is_new:
         kept = (instance.c.pipeline == pipeline) & (
             instance.c.sop_instance_uid == ref.sop_instance_uid
@@ -104,18 +97,7 @@ def record_instance(
         ):
             return Recorded(is_new=False, sha256=first["sha256"])
         transaction.execute(
-            sa.update(instance)
-            .where(kept)
-            .values(
-                study_instance_uid=ref.study_instance_uid,
-                sop_class_uid=ref.sop_class_uid,
-                transfer_syntax_uid=ref.transfer_syntax_uid,
-                sha256=ref.sha256,
-                size_bytes=ref.size_bytes,
-                key=ref.key,
-                received_at=at,
-                fault=None,
-            )
+            sa.update(instance).where(kept).values(**_instance_row(pipeline, ref, at), fault=None)
         )
         transaction.execute(
             sa.update(series)
@@ -169,21 +151,7 @@ def record_instances(transaction: Transaction, arrived: Sequence[Arrived]) -> tu
     new = insert_many_if_absent(
         transaction,
         instance,
-        [
-            {
-                "pipeline": each.pipeline,
-                "sop_instance_uid": each.ref.sop_instance_uid,
-                "series_instance_uid": each.ref.series_instance_uid,
-                "study_instance_uid": each.ref.study_instance_uid,
-                "sop_class_uid": each.ref.sop_class_uid,
-                "transfer_syntax_uid": each.ref.transfer_syntax_uid,
-                "sha256": each.ref.sha256,
-                "size_bytes": each.ref.size_bytes,
-                "key": each.ref.key,
-                "received_at": each.at,
-            }
-            for each in firsts.values()
-        ],
+        [_instance_row(each.pipeline, each.ref, each.at) for each in firsts.values()],
     )
     counts = _count_in(transaction, [firsts[key] for key in firsts if key in new])
     kept = {key: firsts[key].ref.sha256 for key in new}
