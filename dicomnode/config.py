@@ -29,7 +29,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from dicomnode.errors import ConfigError
 from dicomnode.model.selection import SelectionRules
-from dicomnode.standard.ae import check_ae_title
+from dicomnode.standard.ae import AEAddress, check_ae_title
 from dicomnode.standard.sop_classes import CT_SOP_CLASSES
 from dicomnode.standard.uids import is_valid_uid
 
@@ -56,12 +56,18 @@ def _check_distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _check_address(text: str) -> str:
+    AEAddress.parse(text)
+    return text
+
+
 def _check_uid(uid: str) -> str:
     if not is_valid_uid(uid):
         raise ValueError("wanted a UID (PS3.5 9.1)")
     return uid
 
 
+Address = Annotated[str, AfterValidator(_check_address)]
 PeerHost = Annotated[str, AfterValidator(_check_host)]
 Names = Annotated[tuple[Name, ...], AfterValidator(_check_distinct)]
 Uid = Annotated[str, AfterValidator(_check_uid)]
@@ -77,6 +83,9 @@ class AllowedCaller(_Section):
     ae_title: AETitle = Field(description="Calling AE title.")
     hosts: tuple[PeerHost, ...] = Field(
         min_length=1, description="Addresses or networks (192.0.2.0/24) it may call from."
+    )
+    return_to: Address | None = Field(
+        None, description='AET@HOST:PORT for results with the destination "sender".'
     )
 
 
@@ -217,6 +226,12 @@ class ConsoleConfig(_Section):
     port: Port = Field(8080, description="Port to listen on; 0 takes a free one.")
 
 
+class HealthConfig(ConsoleConfig):
+    """Health and metrics of a role that runs alone and has no console."""
+
+    port: Port = Field(8081, description="Port to listen on; 0 takes a free one.")
+
+
 class DatabaseConfig(_Section):
     """Where series, jobs and deliveries are recorded."""
 
@@ -328,6 +343,22 @@ class ReportConfig(_Section):
     )
 
 
+Days = Annotated[float, Field(ge=0, le=36_500)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class RetentionConfig(_Section):
+    """How long what is settled is kept: delivered, committed where asked, or given up."""
+
+    received_days: Days = Field(7.0, description="Received instances.")
+    results_days: Days = Field(30.0, description="Result files.")
+    records_days: Days = Field(365.0, description="Rows, after the files are gone.")
+    high_watermark: Share = Field(
+        0.9, description="Disk fuller than this: settled things go whatever their age."
+    )
+    low_watermark: Share = Field(0.8, description="Until it is no fuller than this.")
+
+
 class PipelineConfig(_Section):
     """What happens to series sent to one called AE title."""
 
@@ -358,9 +389,17 @@ class PipelineConfig(_Section):
     report: ReportConfig = ReportConfig()
     selection: SelectionRules = SelectionRules()
     geometry: GeometryConfig = GeometryConfig()
+    retention: RetentionConfig | None = Field(
+        None, description="For this pipeline; by default the general one."
+    )
 
+
+SENDER: Final = "sender"
+"""As a destination: whoever sent the series, at its `return_to`."""
 
 ResultKind = Literal["seg", "sr", "sc"]
+FileKind = Literal["seg", "sr", "sc", "json", "png", "nifti"]
+FallbackKind = Literal["sr", "comprehensive-sr", "enhanced-sr", "sc"]
 
 
 class SegConfig(_Section):
@@ -400,17 +439,29 @@ class ScConfig(_Section):
 
 
 class _Destination(_Section):
-    objects: Annotated[tuple[ResultKind, ...], AfterValidator(_check_distinct)] = Field(
-        ("seg", "sr"), min_length=1, description="What is sent: seg, sr, sc (overlay pictures)."
-    )
     seg: SegConfig = SegConfig()
     sc: ScConfig = ScConfig()
     max_attempts: int = Field(8, ge=1, le=100, description="Then the delivery is parked.")
     first_retry_seconds: Seconds = Field(10.0, description="Doubled after each attempt.")
     longest_retry_seconds: Seconds = Field(3600.0, description="Upper limit of the doubling.")
+    concurrency: int = Field(1, ge=1, le=16, description="Deliveries at the same time.")
+    per_minute: float | None = Field(
+        None, gt=0, le=6000, description="Deliveries a minute at most; none: no limit."
+    )
 
 
-class DimseDestination(_Destination):
+class _DicomDestination(_Destination):
+    objects: Annotated[tuple[ResultKind, ...], AfterValidator(_check_distinct)] = Field(
+        ("seg", "sr"), min_length=1, description="What is sent: seg, sr, sc."
+    )
+    fallback: Annotated[tuple[FallbackKind, ...], AfterValidator(_check_distinct)] = Field(
+        ("sr", "comprehensive-sr", "enhanced-sr"),
+        description="What is sent in place of an object that is refused for good: sr and sc for a "
+        "SEG, comprehensive-sr and then enhanced-sr for an SR.",
+    )
+
+
+class DimseDestination(_DicomDestination):
     """A storage SCP."""
 
     kind: Literal["dimse"]
@@ -422,16 +473,51 @@ class DimseDestination(_Destination):
     )
     timeout_seconds: Seconds = Field(30.0, description="For connecting and for each answer.")
     tls: TlsClientConfig | None = Field(None, description="Absent: without TLS.")
+    storage_commitment: bool = Field(
+        False, description="Ask it to commit itself to what it took (PS3.4 J)."
+    )
+    commitment_seconds: Seconds = Field(
+        3600.0, description="Without its answer by then the objects are sent again."
+    )
+
+
+class OAuthConfig(_Section):
+    """Client credentials (RFC 6749 4.4)."""
+
+    token_url: str = Field(pattern=r"^https?://\S+$", description="Where tokens are had.")
+    client_id: str = Field(min_length=1)
+    client_secret_file: Path = Field(description="The secret alone, in a file.")
+    scope: str | None = Field(None, description="Asked for, if any.")
+
+
+class DicomwebDestination(_DicomDestination):
+    """A STOW-RS service (PS3.18 10.5)."""
+
+    kind: Literal["dicomweb"]
+    url: str = Field(
+        pattern=r"^https?://[^\s?#@]+$", description="Base of the service, without /studies."
+    )
+    headers_file: Path | None = Field(
+        None, description='Lines "Name: value" sent with each request, such as Authorization.'
+    )
+    oauth: OAuthConfig | None = Field(None, description="Or client credentials.")
+    ca_file: Path | None = Field(None, description="Certificates to trust; the system's if none.")
+    timeout_seconds: Seconds = Field(60.0, description="For connecting and for each answer.")
 
 
 class FolderDestination(_Destination):
     """A folder, one subfolder a series."""
 
     kind: Literal["folder"]
+    objects: Annotated[tuple[FileKind, ...], AfterValidator(_check_distinct)] = Field(
+        ("seg", "sr"), min_length=1, description="What is written: seg, sr, sc, json, png, nifti."
+    )
     path: Path = Field(description="Made if missing.")
 
 
-Destination = Annotated[DimseDestination | FolderDestination, Field(discriminator="kind")]
+Destination = Annotated[
+    DimseDestination | DicomwebDestination | FolderDestination, Field(discriminator="kind")
+]
 
 
 class LogConfig(_Section):
@@ -463,8 +549,12 @@ class Config(BaseSettings):
     work_concurrency: int = Field(2, ge=1, le=64, description="Analyses at the same time.")
     receive: ReceiveConfig = ReceiveConfig()
     console: ConsoleConfig = ConsoleConfig()
+    health: HealthConfig | None = Field(
+        None, description="For `receive` and `work` alone; absent: none. `serve` has the console's."
+    )
     database: DatabaseConfig = DatabaseConfig()
     inference: InferenceConfig = InferenceConfig()
+    retention: RetentionConfig = RetentionConfig()
     pipelines: dict[Name, PipelineConfig] = Field(min_length=1)
     destinations: dict[Name, Destination]
     log: LogConfig = LogConfig()
@@ -650,11 +740,36 @@ def _cross_faults(values: Mapping[str, Any]) -> Iterator[str]:
                 yield f"pipelines.{name}.ae_title: {title!r} already names another pipeline"
         wanted = pipeline.get("destinations")
         for index, destination in enumerate(wanted if isinstance(wanted, list | tuple) else ()):
-            if destination not in named:
+            if destination not in named and destination != SENDER:
                 yield (
                     f"pipelines.{name}.destinations.{index}: no destination is called "
                     f"{destination!r}{_nearest(str(destination), named)}"
                 )
+    yield from _sender_faults(pipelines, named, values)
+
+
+def _sender_faults(
+    pipelines: Mapping[str, Any], named: Mapping[str, Any], values: Mapping[str, Any]
+) -> Iterator[str]:
+    for name, pipeline in pipelines.items():
+        wanted = pipeline.get("destinations") if isinstance(pipeline, Mapping) else None
+        if isinstance(wanted, list | tuple) and SENDER in wanted and not _can_return(values):
+            index = list(wanted).index(SENDER)
+            yield (
+                f"pipelines.{name}.destinations.{index}: nobody in receive.allowed_callers has a "
+                "return_to"
+            )
+    if SENDER in named:
+        yield f"destinations.{SENDER}: the name is taken: it means whoever sent the series"
+
+
+def _can_return(values: Mapping[str, Any]) -> bool:
+    receive = values.get("receive")
+    callers = receive.get("allowed_callers") if isinstance(receive, Mapping) else None
+    return any(
+        isinstance(each, Mapping) and each.get("return_to")
+        for each in (callers if isinstance(callers, list | tuple) else ())
+    )
 
 
 def _inference_faults(inference: Mapping[str, Any]) -> Iterator[str]:

@@ -8,15 +8,17 @@ sweep that hands a dead process's work to a living one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import dbos
 
-from dicomnode.database import Database, Transaction
+from dicomnode.database import Database, Transaction, is_away
 from dicomnode.errors import StateError
-from dicomnode.leases import open_leases
+from dicomnode.leases import claim_slot, open_leases
 from dicomnode.log import get_logger
 
 APPLICATION: Final = "dicomnode"
@@ -26,6 +28,10 @@ WORKFLOW_VERSION: Final = "1"
 
 _POLL_SECONDS: Final = 0.2
 _SWEEP_SECONDS: Final = 3.0
+_LOST_AFTER_SWEEPS: Final = 10
+"""A process that cannot take its own lease back for so long has been replaced, and ends."""
+_AWAY_FIRST_SECONDS: Final = 0.25
+_AWAY_LONGEST_SECONDS: Final = 5.0
 _MAX_RECOVERIES: Final = 5
 """A workflow that takes its process down this often is parked, so that others go on."""
 
@@ -51,6 +57,23 @@ class Queue:
     is_partitioned: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """A finished step of a workflow, as the engine keeps it."""
+
+    name: str
+    began_at: datetime | None
+    ended_at: datetime | None
+
+
+_BROKEN: Final = {
+    "ERROR": "it ended with an internal error",
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "the process that ran it died each time",
+    "CANCELLED": "it was cancelled",
+}
+"""States of the engine that a workflow does not leave by itself."""
+
+
 class JobQueue:
     """Puts workflows into queues.  For every process, also those that run none.
 
@@ -61,6 +84,8 @@ class JobQueue:
     """
 
     def __init__(self, database: Database) -> None:
+        # Also a process that runs no workflows may be the first on a database.
+        dbos.DBOS.migrate(database.url)
         self._client = dbos.DBOSClient(
             system_database_engine=database.engine,
             system_database_url=database.url,
@@ -76,14 +101,13 @@ class JobQueue:
         workflow_id: str,
         *arguments: Any,
         partition: str | None = None,
+        delay_seconds: float = 0.0,
     ) -> None:
         """Enqueue within a transaction of ours: both are committed, or neither.
 
         An id that was used before changes nothing.
         """
-        options = self._options(queue, workflow, workflow_id)
-        if partition is not None:
-            options["queue_partition_key"] = partition
+        options = self._options(queue, workflow, workflow_id, partition, delay_seconds)
         self._client.enqueue_in_transaction(transaction, options, *arguments)
 
     def enqueue(
@@ -99,29 +123,97 @@ class JobQueue:
 
         An id that was used before changes nothing.
         """
-        options = self._options(queue, workflow, workflow_id)
-        if partition is not None:
-            options["queue_partition_key"] = partition
-        if delay_seconds > 0:
-            options["delay_seconds"] = delay_seconds
+        options = self._options(queue, workflow, workflow_id, partition, delay_seconds)
         self._client.enqueue(options, *arguments)
 
     def cancel(self, workflow_id: str) -> None:
         """Stop a workflow at its next step; nothing happens if it has ended or never was."""
         self._client.cancel_workflow(workflow_id)
 
+    def broken(self, workflow_ids: Sequence[str]) -> dict[str, str]:
+        """Say which of the workflows will never go on by themselves, and why, in words."""
+        if not workflow_ids:
+            return {}
+        found = self._client.list_workflows(
+            workflow_ids=list(workflow_ids),
+            status=list(_BROKEN),
+            load_input=False,
+            load_output=False,
+        )
+        return {each.workflow_id: _BROKEN[each.status] for each in found}
+
+    def known(self, workflow_ids: Sequence[str]) -> frozenset[str]:
+        """Return which of the workflows the engine has a record of."""
+        if not workflow_ids:
+            return frozenset()
+        found = self._client.list_workflows(
+            workflow_ids=list(workflow_ids), load_input=False, load_output=False
+        )
+        return frozenset(each.workflow_id for each in found)
+
+    def steps(self, workflow_id: str) -> tuple[StepRecord, ...]:
+        """Return the finished steps of a workflow, in order; none if it is unknown."""
+        found = self._client.list_workflow_steps(workflow_id, load_output=False)
+        return tuple(
+            StepRecord(
+                name=each["function_name"],
+                began_at=_from_milliseconds(each["started_at_epoch_ms"]),
+                ended_at=_from_milliseconds(each["completed_at_epoch_ms"]),
+            )
+            for each in found
+        )
+
+    def forget(self, prefixes: Sequence[str]) -> int:
+        """Remove the records of all workflows whose id begins with one of `prefixes`.
+
+        Returns
+        -------
+        int
+            How many there were.
+        """
+        if not prefixes:
+            return 0
+        found = self._client.list_workflows(
+            workflow_id_prefix=list(prefixes), load_input=False, load_output=False
+        )
+        ids = [each.workflow_id for each in found]
+        if ids:
+            self._client.delete_workflows(ids, delete_children=True)
+        return len(ids)
+
+    def depth(self) -> dict[tuple[str, str], int]:
+        """Count the workflows that wait or run, by queue and the engine's status."""
+        found = self._client.list_workflows(
+            queues_only=True,
+            status=["ENQUEUED", "DELAYED", "PENDING"],
+            load_input=False,
+            load_output=False,
+        )
+        return dict(Counter((str(each.queue_name), str(each.status)) for each in found))
+
     def close(self) -> None:
         """Give the engine's connections back."""
         self._client.destroy()
 
     @staticmethod
-    def _options(queue: str, workflow: str, workflow_id: str) -> dbos.EnqueueOptions:
-        return {
+    def _options(
+        queue: str, workflow: str, workflow_id: str, partition: str | None, delay_seconds: float
+    ) -> dbos.EnqueueOptions:
+        options: dbos.EnqueueOptions = {
             "queue_name": queue,
             "workflow_name": workflow,
             "workflow_id": workflow_id,
             "app_version": WORKFLOW_VERSION,
         }
+        if partition is not None:
+            options["queue_partition_key"] = partition
+        if delay_seconds > 0:
+            options["delay_seconds"] = delay_seconds
+        return options
+
+
+def _from_milliseconds(since_epoch: int | None) -> datetime | None:
+    return None if since_epoch is None else datetime.fromtimestamp(since_epoch / 1000, UTC)
 
 
 class Engine:
@@ -133,10 +225,19 @@ class Engine:
     slot : str
         Names this process among those on the database; a restart takes the same slot again and
         goes on with what it left.
+    shares : bool
+        Whether many processes may be of this kind: `slot` then is the kind, and the process takes
+        a name of its own.
     workflows : mapping of str to callable
         By name; arguments and results are JSON.
     queues : sequence of Queue
         What this process works on.
+    on_sweep : callable, optional
+        Called after each sweep, every few seconds, for what must be looked after as often.
+    on_lost : callable, optional
+        Called once if this process was declared dead and replaced: it should end.
+    sweep_seconds : float
+        Between two looks for the work of dead processes.
     """
 
     def __init__(
@@ -146,9 +247,17 @@ class Engine:
         slot: str,
         workflows: Mapping[str, Callable[..., Any]],
         queues: tuple[Queue, ...],
+        shares: bool = False,
+        on_sweep: Callable[[], object] | None = None,
+        on_lost: Callable[[], None] | None = None,
+        sweep_seconds: float = _SWEEP_SECONDS,
     ) -> None:
         self._database = database
         self._slot = slot
+        self._shares = shares
+        self._on_sweep = on_sweep
+        self._on_lost = on_lost
+        self._sweep_seconds = sweep_seconds
         self._queues = queues
         self._workflows = workflows
         self._leases = open_leases(database)
@@ -164,7 +273,10 @@ class Engine:
             If another living process holds the slot.
         """
         # Two processes of one name would each resume what the other is doing.
-        if not self._leases.acquire(self._slot):
+        if self._shares:
+            self._slot = claim_slot(self._leases, self._database, self._slot)
+        elif not self._leases.acquire(self._slot):
+            self._leases.close()
             raise StateError(
                 f"another process works as {self._slot!r} on this database; stop it first"
             )
@@ -203,11 +315,27 @@ class Engine:
         self._sweeper.join()
         self._leases.close()
 
+    @property
+    def slot(self) -> str:
+        """The name of this process, once started."""
+        return self._slot
+
     def _sweep(self) -> None:
         """Hand the work of dead processes to living ones, every few seconds."""
-        while not self._stopping.wait(_SWEEP_SECONDS):
+        refused = 0
+        while not self._stopping.wait(self._sweep_seconds):
             try:
-                self._sweep_once()
+                # After a database's restart all have lost their leases, and none is dead for it.
+                if self._leases.keep():
+                    self._sweep_once()
+                refused = 0
+                if self._on_sweep is not None:
+                    self._on_sweep()
+            except StateError as error:
+                refused += 1
+                _log.warning("lease_lost", slot=self._slot, reason=str(error))
+                if refused == _LOST_AFTER_SWEEPS and self._on_lost is not None:
+                    self._on_lost()
             except Exception as error:  # noqa: BLE001  (must outlive a database that is away)
                 _log.warning("sweep_failed", error=type(error).__name__)
 
@@ -227,6 +355,9 @@ class Engine:
 def run_step(name: str, function: Callable[[], _Result]) -> _Result:
     """Run one step of the current workflow, at least once; its result is kept and never redone.
 
+    A step that finds the database away is repeated until it is back: its result could not be kept
+    anyway, and an error would end the workflow for good.
+
     Parameters
     ----------
     name : str
@@ -234,5 +365,19 @@ def run_step(name: str, function: Callable[[], _Result]) -> _Result:
     function : callable
         Idempotent; returns JSON values: keys and small numbers, never arrays.
     """
-    result: _Result = dbos.DBOS.run_step({"name": name}, function)
+    result: _Result = dbos.DBOS.run_step({"name": name}, lambda: _insist(name, function))
     return result
+
+
+def _insist(name: str, function: Callable[[], _Result]) -> _Result:
+    pause = threading.Event()
+    seconds = _AWAY_FIRST_SECONDS
+    while True:
+        try:
+            return function()
+        except Exception as error:
+            if not is_away(error):
+                raise
+            _log.warning("database_away", step=name, error=type(error).__name__)
+        pause.wait(seconds)  # nothing tells when a database is back
+        seconds = min(_AWAY_LONGEST_SECONDS, 2 * seconds)

@@ -23,7 +23,9 @@ NodeError                        code . retryable . a sentence without patient d
 |   |-- AssociationUnavailable   yes
 |   |-- AssociationRejected      by the standard: transient yes, permanent no
 |   |-- ContextNotAccepted       no
-|   `-- StoreRefused             by status class
+|   |-- StoreRefused             by status class
+|   |-- DestinationUnavailable   yes  a web service or folder that cannot be used now
+|   `-- DestinationRefused       no   a web service that does not want the request
 |-- StateError              7xx  no   stored state contradicts itself
 `-- DemoFailed              8xx  no
 
@@ -258,6 +260,19 @@ class StoreRefused(SendError):
         super().__init__(message)
         self.status = status
         self.retryable = transient
+
+
+class DestinationUnavailable(SendError):
+    """A web service that is not there, busy or broken for now."""
+
+    code = 605
+    retryable = True
+
+
+class DestinationRefused(SendError):
+    """A web service that refused the request: not authorized, or not understood."""
+
+    code = 606
 
 
 class StateError(NodeError):

@@ -16,6 +16,7 @@ from dicomnode.cli import (
     process,
     quarantine,
     received,
+    roles,
     send,
     series,
     serve,
@@ -56,6 +57,9 @@ _ASK = "Ask and steer a node"
 _CHECK = "Check"
 
 app.command(rich_help_panel=_RUN)(serve.serve)
+app.command(rich_help_panel=_RUN)(roles.receive)
+app.command(rich_help_panel=_RUN)(roles.work)
+app.command(rich_help_panel=_RUN)(roles.console)
 app.command(rich_help_panel=_TRY)(demo.demo)
 app.command(rich_help_panel=_TRY)(process.process)
 app.command(rich_help_panel=_TRY)(send.send)

@@ -18,7 +18,11 @@ from dicomnode.cli.output import (
     print_table,
 )
 from dicomnode.config import find_file, load
+from dicomnode.database import open_database
 from dicomnode.errors import StateError
+from dicomnode.pipeline.release import release_instance
+from dicomnode.spool.durable import read_chunks, write_durably
+from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
 
 app = typer.Typer(no_args_is_help=True, help="Objects that were refused or unreadable.")
@@ -62,3 +66,34 @@ def show(
     for name, value in item.facts.items():
         facts.print(f"  {name}: {value}", markup=False)
     facts.print(f"  {item.kept_bytes} of {item.size_bytes} bytes kept, came {item.count} times")
+
+
+@app.command()
+def release(
+    identifier: Annotated[str, typer.Argument(metavar="ID")],
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FILE", help="Write the object there, and keep it here."),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Take an object out: into the pipeline it was sent to, or with --to into a file."""
+    with errors_as_exits():
+        settings = load(find_file(config))
+        quarantine = Quarantine(settings.data_dir)
+        if to is not None:
+            write_durably(to, read_chunks(quarantine.path(identifier)))
+            facts.print(f"{identifier}: written to {to}", markup=False, soft_wrap=True)
+            return
+        store = InstanceStore(settings.data_dir, reserve_bytes=settings.receive.reserve_bytes)
+        database = open_database(settings.database.url, data_dir=settings.data_dir)
+        try:
+            ref = release_instance(quarantine, identifier, store=store, database=database)
+        finally:
+            database.close()
+        facts.print(
+            f"{identifier}: instance {ref.sop_instance_uid} is in its series again, which "
+            "a running node closes after its quiet time",
+            markup=False,
+            soft_wrap=True,
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -32,12 +33,23 @@ def list_(
     state: Annotated[
         str | None, typer.Option("--state", help="Only those: open, closed or held.")
     ] = None,
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", metavar="NAME", help="Only of that pipeline.")
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option("--hours", min=0.0, help="Only of the last so many hours.")
+    ] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
     """List series, the latest first."""
     with open_records(config) as (_settings, database), database.begin() as transaction:
-        rows = list_series(transaction, state=state)
+        rows = list_series(
+            transaction,
+            state=state,
+            pipeline=pipeline,
+            since=None if hours is None else datetime.now(UTC) - timedelta(hours=hours),
+        )
     if as_json:
         print_json([asdict(row) for row in rows])
         return

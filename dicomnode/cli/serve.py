@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from dicomnode import log
-from dicomnode.cli.output import ConfigOption, errors_as_exits, facts, talk
+from dicomnode.cli.output import ConfigOption, Exit, errors_as_exits, facts, talk
 from dicomnode.config import LogConfig, find_file, load
-from dicomnode.node import Node
+from dicomnode.node import ALL_ROLES, Node, Role
+from dicomnode.pipeline.enqueue import QUEUES
 
 
 class _Stopped(BaseException):
@@ -38,11 +42,30 @@ class _Signals:
 
 def serve(config: ConfigOption = None) -> None:
     """Receive, analyze, send: the whole node. Ctrl-C or SIGTERM drains and stops it."""
+    run_roles(config, ALL_ROLES)
+
+
+def run_roles(
+    config: Path | None, roles: frozenset[Role], *, queues: tuple[str, ...] = QUEUES
+) -> None:
+    """Run roles of a node until a signal, then drain and stop them.
+
+    Raises
+    ------
+    typer.Exit
+        If it cannot be started, or was replaced by another process while it was cut off.
+    """
     with errors_as_exits():
         settings = load(find_file(config))
         _configure_log(settings.log)
         signals = _Signals()
-        node = Node(settings)
+        lost = threading.Event()
+
+        def on_lost() -> None:
+            lost.set()
+            signals.stop.set()
+
+        node = Node(settings, roles=roles, queues=queues, on_lost=on_lost)
         try:
             node.start()
         except _Stopped:
@@ -57,6 +80,17 @@ def serve(config: ConfigOption = None) -> None:
         talk.print("draining")
         node.stop()
         talk.print("stopped")
+        sys.stderr.flush()
+        if lost.is_set():
+            _end_at_once(Exit.UNAVAILABLE)
+        if any(thread.name.startswith("dbos-executor") for thread in threading.enumerate()):
+            # A step that outlasted the drain: it is resumed by the next start, and not waited for.
+            _end_at_once(Exit.OK)
+
+
+def _end_at_once(code: Exit) -> NoReturn:
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _configure_log(config: LogConfig) -> None:

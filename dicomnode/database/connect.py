@@ -25,6 +25,20 @@ SQLITE_FILE: Final = "dicomnode.sqlite"
 
 _SQLITE_SINCE_PYTHON_312: Final = (3, 42)
 
+_MIGRATION_LOCK: Final = 0x6469636F6D6E6F64
+"""Key of the advisory lock under which PostgreSQL is migrated."""
+
+CONNECT_ARGUMENTS: Final[dict[str, Any]] = {
+    # A database that is cut off must be known to be so in seconds: a sender waits meanwhile, and
+    # the kernel alone would wait a quarter of an hour for an answer and two for a sign of life.
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""For every connection to PostgreSQL."""
+
 
 @dataclass(frozen=True, slots=True)
 class Database:
@@ -90,10 +104,20 @@ def open_database(url: str, *, data_dir: Path) -> Database:
         leases: Path | None = data_dir / "leases"
     else:
         full_url = url.replace("postgresql://", "postgresql+psycopg://", 1)
-        engine = sa.create_engine(full_url, pool_pre_ping=True)
+        engine = sa.create_engine(full_url, pool_pre_ping=True, connect_args=CONNECT_ARGUMENTS)
         leases = None
     _migrate(engine)
     return Database(engine, full_url, leases)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether `error` means that the database cannot be asked now: gone, cut off, or locked.
+
+    A later attempt can succeed; a statement that the database refuses is another matter.
+    """
+    if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError)
 
 
 def _check_sqlite() -> None:
@@ -131,6 +155,12 @@ def _migrate(engine: sa.Engine) -> None:
     config.set_main_option("script_location", folder.replace("%", "%%"))  # configparser's escape
     try:
         with engine.begin() as connection:
+            # Several roles may start at once, each bringing the tables up to date.
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            else:
+                # The driver begins no transaction before statements that define tables.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except sa.exc.SQLAlchemyError as error:

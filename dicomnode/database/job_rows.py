@@ -34,6 +34,7 @@ class JobRow:
     state: str
     attempt: int
     stage: str | None
+    runner: str | None
     reason: str | None
     sentence: str | None
     seconds: dict[str, float]
@@ -51,6 +52,7 @@ class DeliveryRow:
     destination: str
     state: str
     attempts: int
+    attempts_before: int
     words: str | None
     updated_at: datetime
 
@@ -82,49 +84,104 @@ def create_job(transaction: Transaction, job_id: str, revision: SeriesRevision) 
     )
 
 
-def set_job(transaction: Transaction, job_id: str, **values: Any) -> None:
-    """Change columns of a job."""
-    transaction.execute(
-        sa.update(job).where(job.c.id == job_id).values(updated_at=datetime.now(UTC), **values)
-    )
+def set_job(
+    transaction: Transaction, job_id: str, *, keep_time: bool = False, **values: Any
+) -> None:
+    """Change columns of a job, and its time of change unless that is to be kept."""
+    if not keep_time:
+        values["updated_at"] = datetime.now(UTC)
+    transaction.execute(sa.update(job).where(job.c.id == job_id).values(**values))
 
 
-def begin_stage(transaction: Transaction, job_id: str, stage: str) -> bool:
+def begin_stage(
+    transaction: Transaction,
+    job_id: str,
+    stage: str,
+    *,
+    attempt: int | None = None,
+    runner: str | None = None,
+) -> bool:
     """Record that a stage runs now.
+
+    Parameters
+    ----------
+    attempt : int, optional
+        The job must be at this attempt.
+    runner : str, optional
+        Token of this run of the stage, for `end_stage`.
 
     Returns
     -------
     bool
-        False if an operator has cancelled the job.
+        False if there is nothing to run: the job has ended, or is at a later attempt.
     """
+    query = sa.update(job).where((job.c.id == job_id) & job.c.state.not_in(END_STATES))
+    if attempt is not None:
+        query = query.where(job.c.attempt == attempt)
     begun = transaction.execute(
-        sa.update(job)
-        .where((job.c.id == job_id) & (job.c.state != "cancelled"))
-        .values(
-            state="running", stage=stage, reason=None, sentence=None, updated_at=datetime.now(UTC)
+        query.values(
+            state="running",
+            stage=stage,
+            runner=runner,
+            reason=None,
+            sentence=None,
+            updated_at=datetime.now(UTC),
         )
     )
     return begun.rowcount == 1
 
 
-def end_job(
-    transaction: Transaction,
-    job_id: str,
-    state: str,
-    *,
-    reason: str | None,
-    sentence: str | None,
-) -> bool:
-    """Record how a job ended, or that it waits.
+def end_stage(transaction: Transaction, job_id: str, *, runner: str, **values: Any) -> bool:
+    """Change columns of a job on behalf of the run that began its stage.
 
     Returns
     -------
     bool
-        False if an operator has cancelled it: it stays so.
+        False, and nothing is changed, if another run has taken the job over or an operator has
+        given it up since.
     """
-    return _change_state(
-        transaction, job_id, state, reason, sentence, unless=frozenset(("cancelled",))
+    ended = transaction.execute(
+        sa.update(job)
+        .where((job.c.id == job_id) & (job.c.runner == runner))
+        .values(updated_at=datetime.now(UTC), **values)
     )
+    return ended.rowcount == 1
+
+
+def plan_attempt(transaction: Transaction, job_id: str, *, after: int) -> bool:
+    """Count up the attempt of a waiting job.
+
+    Returns
+    -------
+    bool
+        Whether attempt ``after + 1`` is to be enqueued: False if the job has ended or gone further.
+    """
+    transaction.execute(
+        sa.update(job)
+        .where((job.c.id == job_id) & (job.c.state == "waiting") & (job.c.attempt == after))
+        .values(attempt=after + 1, updated_at=datetime.now(UTC))
+    )
+    row = transaction.execute(sa.select(job.c.state, job.c.attempt).where(job.c.id == job_id)).one()
+    return (str(row[0]), int(row[1])) == ("waiting", after + 1)
+
+
+def finish_job(transaction: Transaction, job_id: str) -> bool:
+    """Record a running job as done; what has ended otherwise stays as it is.
+
+    A refusal may be superseded before it is handed over, and is owed all the same.
+
+    Returns
+    -------
+    bool
+        Whether its results are to be handed over: False if an operator has given it up.
+    """
+    transaction.execute(
+        sa.update(job)
+        .where((job.c.id == job_id) & (job.c.state == "running"))
+        .values(state="done", runner=None, updated_at=datetime.now(UTC))
+    )
+    state = transaction.execute(sa.select(job.c.state).where(job.c.id == job_id)).scalar_one()
+    return state in {"done", "refused", "superseded"}
 
 
 def cancel(transaction: Transaction, job_id: str) -> bool:
@@ -135,28 +192,15 @@ def cancel(transaction: Transaction, job_id: str) -> bool:
     bool
         False if it has ended: it stays so.
     """
-    return _change_state(
-        transaction, job_id, "cancelled", "operator", "given up by an operator", unless=END_STATES
-    )
-
-
-def _change_state(
-    transaction: Transaction,
-    job_id: str,
-    state: str,
-    reason: str | None,
-    sentence: str | None,
-    *,
-    unless: frozenset[str],
-) -> bool:
     # Asked and written at once: a worker and an operator may come at the same time.
     changed = transaction.execute(
         sa.update(job)
-        .where((job.c.id == job_id) & job.c.state.not_in(unless))
+        .where((job.c.id == job_id) & job.c.state.not_in(END_STATES))
         .values(
-            state=state,
-            reason=reason,
-            sentence=None if sentence is None else sentence[:500],
+            state="cancelled",
+            runner=None,
+            reason="operator",
+            sentence="given up by an operator",
             updated_at=datetime.now(UTC),
         )
     )
@@ -182,35 +226,33 @@ def list_jobs(
     *,
     state: str | None = None,
     series_instance_uid: str | None = None,
+    pipeline: str | None = None,
+    since: datetime | None = None,
+    delivery_state: str | None = None,
     limit: int = 1000,
 ) -> tuple[JobRow, ...]:
-    """Return jobs, the latest first."""
+    """Return jobs, the latest first.
+
+    Parameters
+    ----------
+    since : datetime, optional
+        Created at that time or later.
+    delivery_state : str, optional
+        With at least one delivery in that state.
+    """
     query = sa.select(job).order_by(job.c.created_at.desc()).limit(limit)
     if state is not None:
         query = query.where(job.c.state == state)
     if series_instance_uid is not None:
         query = query.where(job.c.series_instance_uid == series_instance_uid)
+    if pipeline is not None:
+        query = query.where(job.c.pipeline == pipeline)
+    if since is not None:
+        query = query.where(job.c.created_at >= since)
+    if delivery_state is not None:
+        having = sa.select(delivery.c.job_id).where(delivery.c.state == delivery_state)
+        query = query.where(job.c.id.in_(having))
     return tuple(JobRow(**row) for row in transaction.execute(query).mappings())
-
-
-def create_delivery(transaction: Transaction, job_id: str, destination: str) -> bool:
-    """Record a delivery as pending.
-
-    Returns
-    -------
-    bool
-        False if it is recorded already: it stays as it stands.
-    """
-    return insert_if_absent(
-        transaction,
-        delivery,
-        job_id=job_id,
-        destination=destination,
-        state="pending",
-        attempts=0,
-        words=None,
-        updated_at=datetime.now(UTC),
-    )
 
 
 def _is_former(row: JobRow) -> sa.ColumnElement[bool]:
@@ -249,6 +291,14 @@ def supersede_former(transaction: Transaction, row: JobRow) -> int:
     return marked.rowcount
 
 
+def list_unended(transaction: Transaction) -> tuple[tuple[str, int], ...]:
+    """Return id and attempt of every job that has not ended, in no order."""
+    rows = transaction.execute(
+        sa.select(job.c.id, job.c.attempt).where(job.c.state.not_in(END_STATES))
+    )
+    return tuple((str(row[0]), int(row[1])) for row in rows)
+
+
 def set_delivery(
     transaction: Transaction,
     job_id: str,
@@ -265,7 +315,14 @@ def set_delivery(
         "words": None if words is None else words[:500],
         "updated_at": datetime.now(UTC),
     }
-    insert_if_absent(transaction, delivery, job_id=job_id, destination=destination, **values)
+    insert_if_absent(
+        transaction,
+        delivery,
+        job_id=job_id,
+        destination=destination,
+        attempts_before=0,
+        **values,
+    )
     transaction.execute(
         sa.update(delivery)
         .where((delivery.c.job_id == job_id) & (delivery.c.destination == destination))

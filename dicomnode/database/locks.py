@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from dicomnode.database.connect import Database
+from dicomnode.database.connect import CONNECT_ARGUMENTS, Database
 
 
 class SessionLocks:
@@ -22,14 +22,32 @@ class SessionLocks:
             isolation_level="AUTOCOMMIT",
             poolclass=sa.pool.NullPool,
             connect_args={
+                **CONNECT_ARGUMENTS,
                 # A machine that vanishes must free its locks in seconds, not hours.
-                "keepalives_idle": 5,
-                "keepalives_interval": 2,
-                "keepalives_count": 3,
                 "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5"
                 " -c tcp_keepalives_count=3",
             },
         )
+        self._connection = self._engine.connect()
+
+    def is_open(self) -> bool:
+        """Ask whether the session lives; once it does not, its locks are free."""
+        try:
+            self._connection.execute(sa.select(1))
+        except sa.exc.DBAPIError:
+            return False
+        return True
+
+    def reopen(self) -> None:
+        """Begin a new session, without locks.
+
+        Raises
+        ------
+        sqlalchemy.exc.DBAPIError
+            If the database does not answer.
+        """
+        self._connection.invalidate()
+        self._connection.close()
         self._connection = self._engine.connect()
 
     def try_lock(self, key: int) -> bool:

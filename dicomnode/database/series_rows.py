@@ -362,14 +362,23 @@ def list_series(
     *,
     state: str | None = None,
     series_instance_uid: str | None = None,
+    pipeline: str | None = None,
+    since: datetime | None = None,
     limit: int | None = 1000,
 ) -> tuple[SeriesRow, ...]:
-    """Return series, the latest first; all of them if `limit` is None."""
+    """Return series, the latest first; all of them if `limit` is None.
+
+    With `since` those an instance of which came at that time or later.
+    """
     query = sa.select(series).order_by(series.c.last_received_at.desc()).limit(limit)
     if state is not None:
         query = query.where(series.c.state == state)
     if series_instance_uid is not None:
         query = query.where(series.c.series_instance_uid == series_instance_uid)
+    if pipeline is not None:
+        query = query.where(series.c.pipeline == pipeline)
+    if since is not None:
+        query = query.where(series.c.last_received_at >= since)
     return tuple(SeriesRow(**row) for row in transaction.execute(query).mappings())
 
 

@@ -79,6 +79,8 @@ job = sa.Table(
     sa.Column("state", sa.String(12), nullable=False, index=True),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("stage", sa.String(20)),
+    # Who runs the stage: what a run that was taken over still writes is told by it, and dropped.
+    sa.Column("runner", sa.String(40)),
     sa.Column("reason", sa.String(60)),
     sa.Column("sentence", sa.String(500)),
     sa.Column("seconds", sa.JSON, nullable=False),
@@ -118,11 +120,57 @@ delivery = sa.Table(
     metadata,
     sa.Column("job_id", sa.String(200), sa.ForeignKey("job.id"), primary_key=True),
     sa.Column("destination", sa.String(40), primary_key=True),
-    # pending -> delivered | parked
+    # pending -> delivered (-> committing -> committed | pending) | parked
     sa.Column("state", sa.String(12), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    # Attempts made when the present round began: an operator's retry has a whole round.
+    sa.Column("attempts_before", sa.Integer, nullable=False, server_default="0"),
     sa.Column("words", sa.String(500)),
     sa.Column("updated_at", UtcDateTime, nullable=False),
+)
+
+# Every attempt at a delivery, and what became of each object in it.
+attempt = sa.Table(
+    "delivery_attempt",
+    metadata,
+    sa.Column("job_id", sa.String(200), primary_key=True),
+    sa.Column("destination", sa.String(40), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("outcome", sa.String(12), nullable=False),
+    sa.Column("words", sa.String(500)),
+    # file, sop_instance_uid, status, words, accepted, and fallback: the rung that was taken
+    sa.Column("objects", sa.JSON, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["job_id", "destination"], ["delivery.job_id", "delivery.destination"], ondelete="CASCADE"
+    ),
+)
+
+# Storage commitment that was asked for (PS3.4 J): by transaction UID, as the answer may come to
+# any process.
+commitment_request = sa.Table(
+    "commitment_request",
+    metadata,
+    sa.Column("transaction_uid", sa.String(64), primary_key=True),
+    sa.Column("job_id", sa.String(200), nullable=False),
+    sa.Column("destination", sa.String(40), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    # asked -> committed | failed | expired
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("sop_instance_uids", sa.JSON, nullable=False),
+    sa.Column("missing", sa.JSON, nullable=False),  # SOP Instance UID -> reason in words
+    sa.Column("asked_at", UtcDateTime, nullable=False),
+    sa.Column("answered_at", UtcDateTime),
+    sa.Index("commitment_request_of_job", "job_id"),
+)
+
+# When a destination with a limit may be sent the next delivery.
+pace = sa.Table(
+    "pace",
+    metadata,
+    sa.Column("destination", sa.String(40), primary_key=True),
+    sa.Column("next_at", UtcDateTime, nullable=False),
 )
 
 # What a destination has taken: looked at before sending, so that nothing is sent again needlessly.

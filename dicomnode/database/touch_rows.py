@@ -75,3 +75,9 @@ def read_traffic(
         )
     ).scalar_one()
     return Traffic(int(count or 0), elsewhere > 0)
+
+
+def list_receivers(transaction: Transaction) -> frozenset[str]:
+    """Return the receivers that have open associations on record."""
+    rows = transaction.execute(sa.select(touch.c.receiver).distinct())
+    return frozenset(str(row[0]) for row in rows)

@@ -22,8 +22,7 @@ from dicomnode.database.job_rows import END_STATES, JobRow, list_deliveries, lis
 from dicomnode.demo.phantom import write_series
 from dicomnode.errors import DemoFailed
 from dicomnode.node import Node
-from dicomnode.pipeline.analysis import PICTURE_FILE, SUMMARY_FILE
-from dicomnode.pipeline.objects import SEG_FILE, SR_FILE
+from dicomnode.pipeline.objects import PICTURE_FILE, SEG_FILE, SR_FILE, SUMMARY_FILE
 from dicomnode.receive.archive import Archive
 from dicomnode.send.store_scu import send_instances
 from dicomnode.spool.durable import write_durably

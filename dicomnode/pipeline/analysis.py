@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from dicomnode.config import SegConfig
 from dicomnode.errors import ResultError, SeriesError
@@ -33,18 +32,23 @@ from dicomnode.model.volume import Volume
 from dicomnode.pipeline.asking import classify_volume, label_volume
 from dicomnode.pipeline.layers import lay_over
 from dicomnode.pipeline.objects import (
+    LABELS_FILE,
+    PICTURE_FILE,
     SR_FILE,
+    SUMMARY_FILE,
     WITHOUT_SEG,
     capture_files,
     seg_file,
     sr_file,
     wanted_captures,
     wanted_segmentations,
+    wants_label_map,
     wants_report_without_seg,
 )
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.results.capture import encode_captures
 from dicomnode.results.evidence import Predecessor, ResultContext, read_evidence
+from dicomnode.results.nifti import encode_label_map
 from dicomnode.results.part10 import encode_part10
 from dicomnode.results.picture import Pictures, encode_png
 from dicomnode.results.refusal import encode_refusal
@@ -54,9 +58,6 @@ from dicomnode.results.summary import summarize
 from dicomnode.series.selection import decide
 from dicomnode.spool.workspace import Workspace
 from dicomnode.standard.codes import LUNG
-
-PICTURE_FILE: Final = "overlay.png"
-SUMMARY_FILE: Final = "findings.json"
 
 _log = get_logger("pipeline")
 
@@ -293,6 +294,9 @@ def write_results(
             )
             for name, capture in zip(capture_files(form.form, len(made)), made, strict=True):
                 contents[name] = encode_part10(capture)
+    if wants_label_map(setup.destinations):
+        with watch.time("nifti"):
+            contents[LABELS_FILE] = encode_label_map(findings.label_map)
     summary = summarize(findings, context=context)
     contents[SUMMARY_FILE] = (json.dumps(summary, indent=2) + "\n").encode()
     return contents

@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from dicomnode.config import Destination, ScConfig, SegConfig
+from dicomnode.config import Destination, FolderDestination, ScConfig, SegConfig
 from dicomnode.results.seg import as_binary, variant_name
 
 SEG_FILE: Final = "seg.dcm"
 SR_FILE: Final = "sr.dcm"
 """Of the default options; also the report on a series that was refused."""
+
+PICTURE_FILE: Final = "overlay.png"
+SUMMARY_FILE: Final = "findings.json"
+LABELS_FILE: Final = "labels.nii.gz"
+
+_KINDS: Final = {PICTURE_FILE: "png", SUMMARY_FILE: "json", LABELS_FILE: "nifti"}
+"""Of files that are no DICOM objects, as the configuration calls them."""
 
 WITHOUT_SEG: Final = "without-seg"
 """Variant of the report for destinations that are sent no SEG."""
@@ -49,14 +56,46 @@ def wanted_segmentations(destinations: Iterable[Destination]) -> list[SegConfig]
     return list(dict.fromkeys((SegConfig(), *asked)))
 
 
+def allowed_fallbacks(destination: Destination) -> tuple[str, ...]:
+    """Return what a destination may be sent in place of what it refuses for good."""
+    return () if isinstance(destination, FolderDestination) else destination.fallback
+
+
 def wants_report_without_seg(destinations: Iterable[Destination]) -> bool:
-    """Whether some destination takes a report and no SEG."""
-    return any("sr" in each.objects and "seg" not in each.objects for each in destinations)
+    """Whether some destination takes a report and no SEG, or must if it refuses the SEG."""
+    return any(
+        "sr" in allowed_fallbacks(each) if "seg" in each.objects else "sr" in each.objects
+        for each in destinations
+    )
 
 
 def wanted_captures(destinations: Iterable[Destination]) -> list[ScConfig]:
     """Return the forms of secondary capture to write, each once."""
-    return list(dict.fromkeys(each.sc for each in destinations if "sc" in each.objects))
+    return list(
+        dict.fromkeys(
+            each.sc
+            for each in destinations
+            if "sc" in each.objects or "sc" in allowed_fallbacks(each)
+        )
+    )
+
+
+def wants_label_map(destinations: Iterable[Destination]) -> bool:
+    """Whether some destination takes the label map as NIfTI."""
+    return any("nifti" in each.objects for each in destinations)
+
+
+def kind_of(name: str) -> str:
+    """Return what a file holds, as the configuration calls it: ``seg``, ``sr``, ``json``."""
+    return _KINDS.get(name) or name.removesuffix(".dcm").partition("-")[0]
+
+
+def captures_for(destination: Destination, files: Collection[str]) -> list[str]:
+    """Choose the secondary captures of a job in the form that a destination takes."""
+    in_one = capture_files("multi-frame", 1)[0]
+    is_one = destination.sc.form == "multi-frame"
+    captures = (name for name in files if kind_of(name) == "sc")
+    return sorted(name for name in captures if (name == in_one) == is_one)
 
 
 def files_for(destination: Destination, files: Collection[str]) -> list[str]:
@@ -68,17 +107,14 @@ def files_for(destination: Destination, files: Collection[str]) -> list[str]:
     refused has one report for all, and results may be older than the configuration.
     """
     chosen: list[str] = []
-    for kind in ("seg", "sr", "sc"):
+    for kind in ("seg", "sr"):
         if kind not in destination.objects:
             continue
-        if kind == "sc":
-            in_one = capture_files("multi-frame", 1)[0]
-            is_one = destination.sc.form == "multi-frame"
-            captures = (name for name in files if name.startswith("sc-"))
-            chosen += sorted(name for name in captures if (name == in_one) == is_one)
-            continue
         chosen += [name for name in _by_preference(kind, destination) if name in files][:1]
-    return chosen
+    if "sc" in destination.objects:
+        chosen += captures_for(destination, files)
+    others = (name for name, kind in _KINDS.items() if kind in destination.objects)
+    return [*chosen, *(name for name in others if name in files)]
 
 
 def _by_preference(kind: str, destination: Destination) -> tuple[str, str, str]:

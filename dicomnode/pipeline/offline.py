@@ -17,6 +17,7 @@ from dicomnode.imaging.volume import SeriesFault, assemble_series
 from dicomnode.inference.client import TritonClient
 from dicomnode.model.selection import Decision
 from dicomnode.pipeline import analysis
+from dicomnode.pipeline.objects import SUMMARY_FILE
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.spool.durable import write_durably
 from dicomnode.spool.workspace import Workspace
@@ -118,7 +119,7 @@ def analyze_files(
             contents = analysis.write_results(workspace, setup, watch=watch, **identity)
     for name, content in contents.items():
         write_durably(folder / name, content)
-    summary = contents.get(analysis.SUMMARY_FILE)
+    summary = contents.get(SUMMARY_FILE)
     return SeriesOutcome(
         series_instance_uid=series.series_instance_uid,
         folder=folder,

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from dicomnode.config import Config, Destination, PipelineConfig
+from dicomnode.config import SENDER, Config, Destination, DimseDestination, PipelineConfig
 from dicomnode.errors import ConfigError
 from dicomnode.imaging.policy import GatePolicy
 from dicomnode.inference.manifest import (
@@ -17,6 +17,11 @@ from dicomnode.inference.manifest import (
     find_manifests,
 )
 from dicomnode.series.selection import RULE_KEYWORDS
+
+_SENDER = DimseDestination(
+    kind="dimse", ae_title="SENDER", host="sender", port=104, calling_ae_title=None
+)
+"""What whoever sent a series is sent; where that is differs from series to series."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +126,9 @@ def _build(
         config=pipeline,
         segment=segment,
         classify=classify,
-        destinations=tuple(destinations[each] for each in pipeline.destinations),
+        destinations=tuple(
+            _SENDER if each == SENDER else destinations[each] for each in pipeline.destinations
+        ),
         version=f"{name}-{hashlib.sha256(digests.encode()).hexdigest()[:8]}",
     )
 

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from dicomnode.config import SENDER, Destination
 from dicomnode.database import Database
-from dicomnode.database.job_rows import cancel, get_job, list_deliveries, set_delivery, set_job
+from dicomnode.database.delivery_rows import get_delivery, reopen_delivery, settle_delivery
+from dicomnode.database.job_rows import cancel, get_job, list_deliveries, set_job
 from dicomnode.engine import JobQueue
 from dicomnode.errors import StateError
-from dicomnode.pipeline.workflows import (
-    ANALYZE_QUEUE,
-    DELIVER_QUEUE,
-    analysis_workflow_id,
-    delivery_workflow_id,
-)
+from dicomnode.pipeline.enqueue import enqueue_analysis, enqueue_delivery
+from dicomnode.pipeline.identifiers import analysis_workflow_id
 
 
-def retry_job(database: Database, jobs: JobQueue, job_id: str) -> str:
+def retry_job(
+    database: Database,
+    jobs: JobQueue,
+    job_id: str,
+    *,
+    destinations: Mapping[str, Destination] | None = None,
+) -> str:
     """Enqueue an analysis anew that failed or was not wanted, or parked deliveries of another.
+
+    The analysis goes on from the step that failed: what earlier steps left is still there.
+
+    Parameters
+    ----------
+    destinations : mapping of str to Destination, optional
+        By name, for the limits of each.
 
     Returns
     -------
@@ -37,37 +50,107 @@ def retry_job(database: Database, jobs: JobQueue, job_id: str) -> str:
         with database.begin() as transaction:
             attempt = job.attempt + 1
             set_job(
-                transaction, job_id, state="queued", attempt=attempt, reason=None, sentence=None
+                transaction,
+                job_id,
+                state="queued",
+                attempt=attempt,
+                reason=None,
+                sentence=None,
+                runner=None,
             )
-            workflow_id = analysis_workflow_id(job_id, attempt)
-            jobs.enqueue_in(transaction, ANALYZE_QUEUE, "analyze", workflow_id, job_id, attempt)
+            enqueue_analysis(jobs, transaction, job_id, attempt)
         return f"{job_id}: the analysis was enqueued again"
     parked = [each for each in deliveries if each.state == "parked"]
     if not parked:
         raise StateError(f"{job_id} is {job.state} and has no parked delivery: nothing to retry")
     with database.begin() as transaction:
         for each in parked:
-            set_delivery(
-                transaction,
-                job_id,
-                each.destination,
-                state="pending",
-                attempts=each.attempts,
-                words="retried by an operator",
+            number = reopen_delivery(
+                transaction, job_id, each.destination, "retried by an operator"
             )
-            attempt = each.attempts + 1
-            jobs.enqueue_in(
+            enqueue_delivery(
+                jobs,
                 transaction,
-                DELIVER_QUEUE,
-                "deliver",
-                delivery_workflow_id(job_id, each.destination, attempt),
                 job_id,
                 each.destination,
-                attempt,
-                partition=each.destination,
+                number,
+                config=(destinations or {}).get(each.destination),
             )
     names = ", ".join(each.destination for each in parked)
     return f"{job_id}: delivery was enqueued again to {names}"
+
+
+def send_job(
+    database: Database,
+    jobs: JobQueue,
+    job_id: str,
+    name: str,
+    *,
+    destinations: Mapping[str, Destination],
+) -> str:
+    """Send the results of a job to a destination, be it one of its pipeline's or not.
+
+    What the destination has taken before is not sent again.
+
+    Returns
+    -------
+    str
+        What was done, in words.
+
+    Raises
+    ------
+    StateError
+        If there is no such job or destination, the job has no results, or it is being sent there.
+    """
+    if name not in destinations and name != SENDER:
+        known = ", ".join(sorted(destinations)) or "none"
+        raise StateError(f"no destination is called {name!r}; known are {known}")
+    with database.begin() as transaction:
+        job = get_job(transaction, job_id)
+        if job is None:
+            raise StateError(f"no job {job_id}")
+        if not job.files:
+            raise StateError(f"{job_id} is {job.state} and has no results to send")
+        row = get_delivery(transaction, job_id, name)
+        if row is not None and row.state == "pending":
+            raise StateError(f"{job_id} is being sent to {name} already")
+        number = reopen_delivery(transaction, job_id, name, "sent by an operator")
+        enqueue_delivery(jobs, transaction, job_id, name, number, config=destinations.get(name))
+    return f"{job_id}: delivery to {name} was enqueued"
+
+
+def dismiss_job(database: Database, job_id: str) -> str:
+    """Say that nothing more is owed: a failed analysis, or parked deliveries, may be pruned.
+
+    Returns
+    -------
+    str
+        What was done, in words.
+
+    Raises
+    ------
+    StateError
+        If there is no such job, or nothing of it failed.
+    """
+    with database.begin() as transaction:
+        job = get_job(transaction, job_id)
+        if job is None:
+            raise StateError(f"no job {job_id}")
+        parked = [each for each in list_deliveries(transaction, job_id) if each.state == "parked"]
+        if job.state == "failed":
+            set_job(transaction, job_id, state="cancelled", runner=None)
+        elif not parked:
+            raise StateError(f"{job_id} is {job.state} and has no parked delivery")
+        for each in parked:
+            settle_delivery(
+                transaction,
+                job_id,
+                each.destination,
+                state="dismissed",
+                attempt=each.attempts,
+                words=each.words,
+            )
+    return f"{job_id}: dismissed"
 
 
 def cancel_job(database: Database, jobs: JobQueue, job_id: str) -> str:

@@ -1,30 +1,34 @@
 """The analysis and its deliveries as durable workflows.  Each step may run again; none does harm.
 
 analyze:  assemble -> infer -> results -> hand over         (waits, durably, while Triton is away)
-deliver:  send -> done | send again later, durably | parked (one workflow an attempt)
+deliver:  send -> done | ask for commitment | send again later, durably | parked
+          (one workflow an attempt)
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from dicomnode.config import Destination
-from dicomnode.database import Database, Transaction
+from dicomnode.database import Database, Transaction, is_away
+from dicomnode.database.delivery_rows import get_delivery, open_delivery
 from dicomnode.database.job_rows import (
     JobRow,
     add_seconds,
     begin_stage,
-    create_delivery,
     create_job,
-    end_job,
+    end_stage,
     find_predecessor,
+    finish_job,
     get_job,
-    set_job,
+    plan_attempt,
     supersede_former,
 )
 from dicomnode.database.series_rows import list_instances, set_fault
-from dicomnode.engine import JobQueue, Queue, run_step
+from dicomnode.engine import JobQueue, run_step
 from dicomnode.errors import InferenceCancelled, NodeError, StateError
 from dicomnode.imaging.contents import Faulty, SeriesContents
 from dicomnode.imaging.volume import SeriesFault
@@ -36,7 +40,10 @@ from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision, content_digest
 from dicomnode.pipeline import analysis
 from dicomnode.pipeline.choosing import settle
+from dicomnode.pipeline.commitment import Commitments
 from dicomnode.pipeline.delivery import Delivery
+from dicomnode.pipeline.enqueue import enqueue_analysis, enqueue_delivery, queues
+from dicomnode.pipeline.looking_after import watch_for_cancel
 from dicomnode.pipeline.objects import SR_FILE
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.results.evidence import Predecessor, read_predecessor
@@ -45,21 +52,12 @@ from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
 from dicomnode.spool.workspace import Workspace
 
-ANALYZE_QUEUE: Final = "analyze"
-DELIVER_QUEUE: Final = "deliver"
-
 _FIRST_WAIT_SECONDS: Final = 5.0
 _LONGEST_WAIT_SECONDS: Final = 60.0
 
+__all__ = ("Workflows", "queues", "submit")
+
 _log = get_logger("pipeline")
-
-
-def queues(*, analyses: int) -> tuple[Queue, ...]:
-    """Return the queues a worker listens to."""
-    return (
-        Queue(name=ANALYZE_QUEUE, concurrency=analyses),
-        Queue(name=DELIVER_QUEUE, concurrency=1, is_partitioned=True),
-    )
 
 
 def submit(
@@ -75,44 +73,8 @@ def submit(
     job_id = revision.job_id(version)
     if not create_job(transaction, job_id, revision):
         return None
-    jobs.enqueue_in(transaction, ANALYZE_QUEUE, "analyze", job_id, job_id, 1)
+    enqueue_analysis(jobs, transaction, job_id, 1)
     return job_id
-
-
-def analysis_workflow_id(job_id: str, attempt: int) -> str:
-    """Return the id of a job's analysis in the engine; the first attempt's is the job's own."""
-    return job_id if attempt == 1 else f"{job_id}:try:{attempt}"
-
-
-def delivery_workflow_id(job_id: str, destination: str, attempt: int) -> str:
-    """Return the id of an attempt at a delivery in the engine."""
-    return f"{job_id}:to:{destination}:{attempt}"
-
-
-def enqueue_analysis(
-    jobs: JobQueue, job_id: str, attempt: int, *, delay_seconds: float = 0.0
-) -> None:
-    """Enqueue a further attempt at an analysis."""
-    workflow_id = analysis_workflow_id(job_id, attempt)
-    jobs.enqueue(
-        ANALYZE_QUEUE, "analyze", workflow_id, job_id, attempt, delay_seconds=delay_seconds
-    )
-
-
-def enqueue_delivery(
-    jobs: JobQueue, job_id: str, destination: str, attempt: int, *, delay_seconds: float = 0.0
-) -> None:
-    """Enqueue an attempt at a delivery."""
-    jobs.enqueue(
-        DELIVER_QUEUE,
-        "deliver",
-        delivery_workflow_id(job_id, destination, attempt),
-        job_id,
-        destination,
-        attempt,
-        partition=destination,
-        delay_seconds=delay_seconds,
-    )
 
 
 class Workflows:
@@ -131,6 +93,8 @@ class Workflows:
     jobs : JobQueue
     destinations : mapping of str to Destination
         By name, as configured.
+    return_to : mapping of str to str, optional
+        ``AET@HOST:PORT`` by calling AE title, for the destination ``sender``.
     """
 
     def __init__(
@@ -144,6 +108,7 @@ class Workflows:
         client: TritonClient,
         jobs: JobQueue,
         destinations: Mapping[str, Destination],
+        return_to: Mapping[str, str] | None = None,
     ) -> None:
         self._database = database
         self._store = store
@@ -157,8 +122,10 @@ class Workflows:
             outbox,
             destinations,
             {name: setup.config.ae_title for name, setup in setups.items()},
+            return_to or {},
         )
         self._destinations = destinations
+        self._commitments = Commitments(database, jobs, self._delivery, destinations)
 
     def by_name(self) -> dict[str, Callable[..., Any]]:
         """Return the workflows as the engine wants them."""
@@ -169,28 +136,42 @@ class Workflows:
         def deliver(job_id: str, destination: str, attempt: int) -> str:
             return self._deliver(job_id, destination, attempt)
 
-        return {"analyze": analyze, "deliver": deliver}
+        def check_commitment(transaction_uid: str) -> str:
+            return run_step("check", lambda: self._commitments.check(transaction_uid))
+
+        return {"analyze": analyze, "deliver": deliver, "check_commitment": check_commitment}
 
     # -- analyze
 
     def _analyze(self, job_id: str, attempt: int) -> str:
-        outcome = run_step("assemble", lambda: self._guard(job_id, "assemble", self._assemble))
-        if outcome == "go":
-            outcome = run_step("infer", lambda: self._guard(job_id, "infer", self._infer))
-        if outcome == "go":
-            outcome = run_step("results", lambda: self._guard(job_id, "results", self._results))
+        stages = (
+            ("assemble", self._assemble),
+            ("infer", self._infer),
+            ("results", self._results),
+        )
+        outcome = "go"
+        for stage, step in stages:
+            if outcome == "go":
+                outcome = run_step(stage, partial(self._guard, job_id, attempt, stage, step))
         if outcome == "wait":
             run_step("wait", lambda: self._wait(job_id, attempt))
         elif outcome in ("done", "refused"):
             outcome = run_step("hand_over", lambda: self._hand_over(job_id, outcome))
         return outcome
 
-    def _guard(self, job_id: str, stage: str, step: Callable[[JobRow], str]) -> str:
+    def _guard(self, job_id: str, attempt: int, stage: str, step: Callable[[JobRow], str]) -> str:
         """Run a step; what it raises on purpose becomes the job's state, in words."""
+        runner = uuid.uuid4().hex
         with self._database.begin() as transaction:
-            if not begin_stage(transaction, job_id, stage):
-                return "cancelled"
-        return self._in_words(self._job(job_id), stage, step)
+            begun = begin_stage(transaction, job_id, stage, attempt=attempt, runner=runner)
+            job = get_job(transaction, job_id)
+        if job is None:
+            raise StateError(f"job {job_id} is not recorded")
+        if not begun:
+            # Given up by an operator; or this step ran to its end once and died before that was
+            # kept: the state that it left says how it went.
+            return job.state
+        return self._in_words(job, stage, step)
 
     def _in_words(self, job: JobRow, stage: str, step: Callable[[JobRow], str]) -> str:
         try:
@@ -202,9 +183,11 @@ class Workflows:
             ended = self._end(job, state, reason=type(error).__name__, sentence=str(error))
             return "wait" if ended == "waiting" else ended
         except Exception as error:
+            if is_away(error):
+                raise  # the engine repeats the step when the database is back
             self._end(job, "failed", reason=type(error).__name__, sentence="internal error")
             _log.exception("job_failed", job=job.id, stage=stage)
-            raise
+            return "failed"
 
     def _assemble(self, job: JobRow) -> str:
         with self._database.begin() as transaction:
@@ -301,19 +284,20 @@ class Workflows:
         workspace = self._workspace(job.id)
         if not workspace.has("findings"):
             watch = analysis.Stopwatch(job.pipeline)
-            analysis.infer(
-                workspace,
-                self._setup(job),
-                self._client,
-                watch,
-                cancelled=lambda: self._job(job.id).state == "cancelled",
-            )
+            with watch_for_cancel(self._database, job.id) as cancelled:
+                analysis.infer(
+                    workspace,
+                    self._setup(job),
+                    self._client,
+                    watch,
+                    cancelled=cancelled.is_set,
+                )
             self._add_seconds(job.id, watch)
         # From the work files: a step that runs again after a crash finds them made.
         volume, _paths = workspace.load_volume()
         findings = workspace.load_findings(volume.geometry)
         with self._database.begin() as transaction:
-            set_job(transaction, job.id, models=_record(findings))
+            end_stage(transaction, job.id, runner=str(job.runner), models=_record(findings))
         return "go"
 
     def _results(self, job: JobRow) -> str:
@@ -335,16 +319,20 @@ class Workflows:
 
         def hand_over(job: JobRow) -> str:
             # A refusal that is only recorded leaves nothing to deliver.
-            for name in self._setup(job).config.destinations if job.files else ():
-                with self._database.begin() as transaction:
-                    # A repeat of this step must not undo what the delivery has recorded since.
-                    create_delivery(transaction, job_id, name)
-                enqueue_delivery(self._jobs, job_id, name, 1)
-            self._outbox.clear_work(job_id)
+            names = self._setup(job).config.destinations if job.files else ()
             with self._database.begin() as transaction:
+                if not finish_job(transaction, job_id):
+                    return "cancelled"
+                for name in names:
+                    # A repeat of this step must not undo what the delivery has recorded since.
+                    if open_delivery(transaction, job_id, name):
+                        config = self._destinations.get(name)
+                        enqueue_delivery(self._jobs, transaction, job_id, name, 1, config=config)
                 supersede_former(transaction, job)
-            if outcome == "done":
-                return self._end(job, "done", reason=None, sentence=None)
+            if job.state == "running":
+                JOBS.labels(job.pipeline, "done").inc()
+                _log.info("job_state", job=job_id, state="done", reason=None)
+            self._outbox.clear_work(job_id)
             return outcome
 
         return self._in_words(self._job(job_id), "hand_over", hand_over)
@@ -352,26 +340,41 @@ class Workflows:
     def _wait(self, job_id: str, attempt: int) -> None:
         delay = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 10))
         with self._database.begin() as transaction:
-            set_job(transaction, job_id, attempt=attempt + 1)
-        enqueue_analysis(self._jobs, job_id, attempt + 1, delay_seconds=delay)
+            if plan_attempt(transaction, job_id, after=attempt):
+                enqueue_analysis(self._jobs, transaction, job_id, attempt + 1, delay_seconds=delay)
 
     # -- deliver
 
     def _deliver(self, job_id: str, destination: str, attempt: int) -> str:
         outcome = run_step("send", lambda: self._delivery.attempt(job_id, destination, attempt))
-        if outcome == "again":
-            config = self._destinations[destination]
+        if outcome == "commit":
+            run_step("commit", lambda: self._commitments.ask(job_id, destination, attempt))
+        elif outcome == "again":
+            run_step("again", lambda: self._again(job_id, destination, attempt))
+        return outcome
+
+    def _again(self, job_id: str, name: str, attempt: int) -> None:
+        with self._database.begin() as transaction:
+            job = get_job(transaction, job_id)
+            row = get_delivery(transaction, job_id, name)
+        config = None if job is None else self._delivery.resolve(job, name)
+        made = attempt - (0 if row is None else row.attempts_before)
+        delay = 0.0
+        if config is not None:
             delay = min(
                 config.longest_retry_seconds,
-                config.first_retry_seconds * 2 ** min(attempt - 1, 20),
+                config.first_retry_seconds * 2 ** min(max(made, 1) - 1, 20),
             )
-            run_step(
-                "again",
-                lambda: enqueue_delivery(
-                    self._jobs, job_id, destination, attempt + 1, delay_seconds=delay
-                ),
+        with self._database.begin() as transaction:
+            enqueue_delivery(
+                self._jobs,
+                transaction,
+                job_id,
+                name,
+                attempt + 1,
+                config=config,
+                delay_seconds=delay,
             )
-        return outcome
 
     # -- records
 
@@ -393,7 +396,7 @@ class Workflows:
     def _keep(self, job: JobRow, contents: Mapping[str, bytes], watch: analysis.Stopwatch) -> None:
         keys = {name: self._outbox.write(job.id, name, data) for name, data in contents.items()}
         with self._database.begin() as transaction:
-            set_job(transaction, job.id, files=keys)
+            end_stage(transaction, job.id, runner=str(job.runner), files=keys)
         self._add_seconds(job.id, watch)
 
     def _add_seconds(self, job_id: str, watch: analysis.Stopwatch) -> None:
@@ -403,8 +406,19 @@ class Workflows:
     def _end(self, job: JobRow, state: str, *, reason: str | None, sentence: str | None) -> str:
         """Record a state and return it, or ``cancelled`` if an operator came first."""
         with self._database.begin() as transaction:
-            if not end_job(transaction, job.id, state, reason=reason, sentence=sentence):
-                return "cancelled"
+            ended = end_stage(
+                transaction,
+                job.id,
+                runner=str(job.runner),
+                state=state,
+                reason=reason,
+                sentence=None if sentence is None else sentence[:500],
+            )
+            now = get_job(transaction, job.id)
+        if not ended:
+            # Taken over: what this run came to is all the same to its successor.
+            _log.info("job_taken_over", job=job.id, state=state, reason=reason)
+            return "cancelled" if now is not None and now.state == "cancelled" else state
         JOBS.labels(job.pipeline, state).inc()
         _log.info("job_state", job=job.id, state=state, reason=reason)
         return state

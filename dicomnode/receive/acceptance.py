@@ -80,6 +80,7 @@ def supported_contexts(
     *,
     policy: StorePolicy = DEFAULT_POLICY,
     commitment: bool = False,
+    takes_reports: bool = False,
 ) -> list[PresentationContext]:
     """Return the presentation contexts the node supports among what a peer asks for.
 
@@ -94,6 +95,8 @@ def supported_contexts(
         Of the pipeline that is called.
     commitment : bool
         Whether storage commitment is offered.
+    takes_reports : bool
+        Whether peers may bring answers to our own requests for storage commitment.
 
     Returns
     -------
@@ -103,10 +106,14 @@ def supported_contexts(
     """
     contexts = []
     for abstract_syntax in dict.fromkeys(requested):
-        if abstract_syntax == VERIFICATION or (
-            commitment and abstract_syntax == STORAGE_COMMITMENT_PUSH
-        ):
+        if abstract_syntax == VERIFICATION:
             contexts.append(build_context(abstract_syntax, list(_UNCOMPRESSED)))
+        elif abstract_syntax == STORAGE_COMMITMENT_PUSH and (commitment or takes_reports):
+            context = build_context(abstract_syntax, list(_UNCOMPRESSED))
+            if takes_reports:
+                # A peer that answers our request is the SCP, yet it opens the association.
+                context.scu_role, context.scp_role = commitment, True
+            contexts.append(context)
         elif abstract_syntax in _STORAGE_CLASSES and policy.is_negotiated(abstract_syntax):
             contexts.append(build_context(abstract_syntax, list(CT_TRANSFER_SYNTAXES)))
     return contexts

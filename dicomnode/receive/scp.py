@@ -24,6 +24,7 @@ from dicomnode.metrics import ASSOCIATIONS
 from dicomnode.receive.acceptance import DEFAULT_POLICY, StorePolicy, supported_contexts
 from dicomnode.receive.admission import NO_REASON, Admission, Admitted, Rejected
 from dicomnode.receive.commitment import Commitments
+from dicomnode.receive.commitment_reports import TakeReport, ignore_report, take_event_report
 from dicomnode.receive.identity import Users
 from dicomnode.receive.limits import Limits
 from dicomnode.receive.listener import Listener
@@ -68,6 +69,8 @@ class StorageSCP:
     store : InstanceStore
     quarantine : Quarantine
     sink : InstanceSink
+    on_commitment : callable, optional
+        Told the answers to our own requests for storage commitment.
     commitment : Commitments, optional
         Without it storage commitment is not negotiated.
     policies : mapping, optional
@@ -91,12 +94,14 @@ class StorageSCP:
         store: InstanceStore,
         quarantine: Quarantine,
         sink: InstanceSink,
+        on_commitment: TakeReport = ignore_report,
         commitment: Commitments | None = None,
         policies: Mapping[str, StorePolicy] | None = None,
         limits: Limits | None = None,
         ignored: NoteIgnored | None = None,
     ) -> None:
         self._config = config
+        self._on_commitment = on_commitment
         self._admission = Admission(
             pipelines=pipelines,
             allowed_callers=config.allowed_callers,
@@ -173,6 +178,7 @@ class StorageSCP:
                     (evt.EVT_RELEASED, self._on_ended),
                     (evt.EVT_ABORTED, self._on_ended),
                     (evt.EVT_C_STORE, self._on_store),
+                    (evt.EVT_N_EVENT_REPORT, take_event_report, [self._on_commitment]),
                     (evt.EVT_N_ACTION, self._on_action),
                 ],
                 max_connections=config.max_associations + _SPARE_CONNECTIONS,
@@ -266,6 +272,7 @@ class StorageSCP:
                     wanted,
                     policy=self._policies.get(decision.pipeline, DEFAULT_POLICY),
                     commitment=self._commitment is not None,
+                    takes_reports=self._on_commitment is not ignore_report,
                 )
         except Exception:  # noqa: BLE001 - see below
             # The library logs what is raised here, no more, and would accept the association.

@@ -298,6 +298,9 @@ class Reception:
             store.discard(ref)
             return
         self._parts.limits.add(caller.pipeline, ref.size_bytes)
+        if not store.has(ref.key):
+            # Its series was old, and was pruned between the file and the row of this repeat.
+            raise SpoolFull("the instance was removed while it came once more; send it again")
         INSTANCE_BYTES.labels(caller.pipeline).inc(ref.size_bytes)
 
     def _put_aside(self, error: ReceiveError) -> str | None:

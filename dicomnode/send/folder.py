@@ -18,12 +18,12 @@ _SUBFOLDER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 def copy_to_folder(
     paths: Sequence[Path], *, folder: Path, subfolder: str
 ) -> tuple[StoreOutcome, ...]:
-    """Copy DICOM files into ``folder/subfolder`` under their own names; each is whole or absent.
+    """Copy result files into ``folder/subfolder`` under their own names; each is whole or absent.
 
     Parameters
     ----------
     paths : sequence of Path
-        DICOM files with different names.
+        Files with different names; those that end in ``.dcm`` are DICOM.
     folder : Path
         The destination, made where it is absent.
     subfolder : str
@@ -46,9 +46,11 @@ def copy_to_folder(
 
 
 def _copy(path: Path, target: Path) -> StoreOutcome:
+    uid = ""
     try:
-        with path.open("rb") as file:
-            uid = read_file_meta(file).sop_instance_uid
+        if path.suffix == ".dcm":
+            with path.open("rb") as file:
+                uid = read_file_meta(file).sop_instance_uid
     except (OSError, InstanceUnreadable) as error:
         raise SendError(f"{path.name} cannot be sent: {error}") from error
     try:

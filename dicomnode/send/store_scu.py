@@ -35,7 +35,12 @@ from dicomnode.standard.sop_classes import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     VERIFICATION,
 )
-from dicomnode.standard.status import describe_store_status, is_success, is_transient
+from dicomnode.standard.status import (
+    DUPLICATE_SOP_INSTANCE,
+    describe_store_status,
+    is_success,
+    is_transient,
+)
 from dicomnode.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnode.tls import build_client_context
 
@@ -84,6 +89,7 @@ def send_instances(
     timeout_seconds: float,
     tls: TlsClientConfig | None = None,
     on_sent: Callable[[StoreOutcome], None] | None = None,
+    is_wanted: Callable[[Path], bool] | None = None,
 ) -> tuple[StoreOutcome, ...]:
     """Send DICOM files by C-STORE over one association (PS3.4 B).
 
@@ -102,11 +108,15 @@ def send_instances(
     on_sent : callable, optional
         Told each outcome as soon as it is known, so that what was accepted is on record even when
         the association breaks later.
+    is_wanted : callable, optional
+        Asked before each file, when the outcomes before it are told; what is not wanted any more
+        is left out and has no outcome.
 
     Returns
     -------
     tuple of StoreOutcome
-        One for each of `paths`, in their order.  A refused instance is an outcome, no exception.
+        One for each of `paths` that was wanted, in their order.  A refused instance is an outcome,
+        no exception.
 
     Raises
     ------
@@ -127,11 +137,13 @@ def send_instances(
     for batch, contexts in _batches(files):
         with associated(contexts, to, calling_ae_title, timeout_seconds, tls) as assoc:
             for file in batch:
+                if is_wanted is not None and not is_wanted(file.path):
+                    continue
                 outcome = _send(assoc, file, to)
                 outcomes[file.path] = outcome
                 if on_sent is not None:
                     on_sent(outcome)
-    return tuple(outcomes[path] for path in paths)
+    return tuple(outcomes[path] for path in paths if path in outcomes)
 
 
 def echo(
@@ -216,7 +228,8 @@ def associated(
     to: AEAddress,
     calling_ae_title: str,
     timeout_seconds: float,
-    tls: TlsClientConfig | None,
+    tls: TlsClientConfig | None = None,
+    handlers: Sequence[Any] = (),
 ) -> Iterator[Association]:
     """Open an association, release it at the end of the block, abort it if the block raises."""
     ae = AE(ae_title=calling_ae_title)
@@ -232,6 +245,7 @@ def associated(
         to.port,
         contexts=contexts,
         ae_title=to.ae_title,
+        evt_handlers=list(handlers),
         tls_args=None if context is None else (context, to.host),
     )
     if not assoc.is_established:
@@ -308,7 +322,8 @@ def _send(assoc: Association, file: _File, to: AEAddress) -> StoreOutcome:
         path=file.path,
         status=int(status),
         words=describe_store_status(status),
-        accepted=is_success(status),
+        # Who has it already has it: under our UIDs there is but one object.
+        accepted=is_success(status) or status == DUPLICATE_SOP_INSTANCE,
         transient=is_transient(status),
     )
     _log.info(

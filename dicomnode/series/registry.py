@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
 
 from dicomnode.config import CompletionConfig
-from dicomnode.database import Database, Transaction
+from dicomnode.database import Database, Transaction, is_away
 from dicomnode.database.note_rows import NoteKind, add_note
 from dicomnode.database.series_rows import (
     Arrived,
@@ -61,6 +61,7 @@ from dicomnode.series.completion import (
     resume,
     step,
 )
+from dicomnode.series.neighbors import Neighbors
 
 _Key = tuple[str, str]  # pipeline, Series Instance UID
 
@@ -129,6 +130,8 @@ class SeriesRegistry:
         Names this process among those that receive on the database.
     clock : callable
         Monotonic seconds.
+    neighbors : Neighbors or None
+        Where other receivers may share the database.
     """
 
     def __init__(
@@ -141,6 +144,7 @@ class SeriesRegistry:
         inquiry: Inquiry | None = None,
         receiver: str = "node",
         clock: Callable[[], float] = time.monotonic,
+        neighbors: Neighbors | None = None,
     ) -> None:
         self._database = database
         self._completion = completion
@@ -156,6 +160,7 @@ class SeriesRegistry:
         self._first: dict[_Key, float] = {}
         self._questions = ThreadPoolExecutor(_QUESTIONS, thread_name_prefix="series-ask")
         self._clock = clock
+        self._neighbors = neighbors
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._open: dict[_Key, SeriesState] = {}
@@ -497,7 +502,13 @@ class SeriesRegistry:
                 self._end(key, decided_on, action)
             if self._clock() >= adopt_at:
                 adopt_at = self._clock() + _ADOPT_SECONDS
-                self._try("series_adoption_failed", self._adopt)
+                self._try("series_adoption_failed", self._look_around)
+
+    def _look_around(self) -> None:
+        """Take up series that others opened or left: a dead neighbor, an operator's release."""
+        if self._neighbors is not None:
+            self._neighbors.look_after()
+        self._adopt()
 
     def _tick(self) -> float | None:
         """Let time pass for all series; return seconds until the next can be due; lock held."""
@@ -560,7 +571,10 @@ class SeriesRegistry:
         try:
             action()
         except Exception as error:  # noqa: BLE001  (one series must not stop the closing of others)
-            _log.exception(failed, error=type(error).__name__)
+            if is_away(error):
+                _log.warning(failed, error=type(error).__name__)
+            else:
+                _log.exception(failed, error=type(error).__name__)
 
     # -- closing
 

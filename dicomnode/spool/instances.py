@@ -6,11 +6,12 @@ the same time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -343,6 +344,30 @@ class InstanceStore:
             except InstanceUnreadable as error:
                 where = quarantine.take(path, reason=str(error), facts={"key": key})
                 _log.error("stored_instance_unreadable", key=key, quarantine=where)
+
+    def has(self, key: str) -> bool:
+        """Whether the file of `key` is there."""
+        return self.path(key).is_file()
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove stored instances, and folders that become empty; what is gone already is no fault.
+
+        Raises
+        ------
+        StateError
+            If a key names nothing below the folder of instances.
+        OSError
+            If a file cannot be removed.
+        """
+        folders = set()
+        for key in keys:
+            path = self.path(key)
+            path.unlink(missing_ok=True)
+            folders.add(path.parent)
+        for folder in folders:
+            # Not empty: something came since, or lies there that is not ours to remove.
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def remove_series(self, *, pipeline: str, series_instance_uid: str) -> int:
         """Remove all stored instances of a series.

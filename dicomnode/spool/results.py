@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -110,6 +112,23 @@ class Outbox:
         """
         _remove_tree(self._root / _WORK / _safe(job_id))
 
+    def remove_orphans(self, is_orphan: Callable[..., bool]) -> int:
+        """Remove folders of jobs that need them no more; return how many.
+
+        Parameters
+        ----------
+        is_orphan : callable
+            Called with job id, folder, and ``is_work``: whether it holds working files.
+        """
+        removed = 0
+        for name in (_OUTBOX, _WORK):
+            for folder in sorted((self._root / name).iterdir()):
+                job_id = folder.name.replace("@", ":")
+                if is_orphan(job_id, folder, is_work=name == _WORK):
+                    _remove_tree(folder)
+                    removed += 1
+        return removed
+
 
 def _safe(job_id: str) -> str:
     """Return the folder name of a job: one to one, and without the colons some systems dislike."""
@@ -119,5 +138,7 @@ def _safe(job_id: str) -> str:
 
 
 def _remove_tree(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+    # Another process may be removing it too.
+    while folder.exists():
+        with suppress(FileNotFoundError):
+            shutil.rmtree(folder)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
+
+DUPLICATE_SOP_INSTANCE: Final = 0x0111
+"""A failure in name (PS3.7 C.5.9); its sender has what it was sent."""
 
 
 class StoreStatus(IntEnum):

@@ -74,10 +74,14 @@ def dimse(pacs):
 
 
 def outbox_uids(node):
-    """SOP Instance UIDs of what waits in the outbox or waited there, by file name."""
+    """SOP Instance UIDs of what is sent of the outbox, by file name.
+
+    A report for a destination that refuses the SEG lies there too, and stays.
+    """
     return {
         path.name: str(dcmread(path, stop_before_pixels=True).SOPInstanceUID)
         for path in (node.data_dir / "outbox").glob("*/*.dcm")
+        if path.name in {"seg.dcm", "sr.dcm"}
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.embedded import EmbeddedTriton
+from tests.support.postgres import Postgres
 
 TEST_MODELS = Path(__file__).resolve().parents[1] / "support" / "triton_models"
 
@@ -32,3 +33,18 @@ def triton(triton_server: EmbeddedTriton) -> Iterator[TritonClient]:
     """A client of that server."""
     with TritonClient(triton_server.address, timeout_seconds=20) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server; tests take databases of their own."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh database of each kind, as the configuration names it."""
+    if request.param == "sqlite":
+        return "sqlite"
+    return str(request.getfixturevalue("postgres").new_database())

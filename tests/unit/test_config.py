@@ -193,7 +193,7 @@ def test_all_faults_are_told_at_once(faults):
         ),
         pytest.param(
             GOOD.replace('kind = "dimse"', 'kind = "dimsee"'),
-            "destinations.pacs.kind: wanted 'dimse' or 'folder', found 'dimsee'",
+            "destinations.pacs.kind: wanted 'dimse' or 'dicomweb' or 'folder', found 'dimsee'",
             id="unknown kind",
         ),
         pytest.param(
@@ -383,3 +383,12 @@ def test_a_destination_takes_the_default_segmentation_and_report(tmp_path):
     assert destination.seg.empty_segments == "omit"
     assert config.pipelines["a"].report.not_analyzed == "send"
     assert config.pipelines["a"].report.preliminary
+
+
+RETURNING = GOOD.replace('destinations = ["pacs"]', 'destinations = ["pacs", "sender"]')
+
+
+def test_results_can_go_back_to_the_sender_only_if_one_says_where(config):
+    with pytest.raises(ConfigError) as caught:
+        config(RETURNING)
+    assert "nobody in receive.allowed_callers has a return_to" in str(caught.value)

@@ -16,12 +16,21 @@ from dicomnode.model.selection import SelectionRules
 
 REFERENCE = Path(__file__).parents[2] / "config" / "dicomnode.toml"
 
+OTHER_DESTINATIONS = {
+    "destinations.share": schema.FolderDestination,
+    "destinations.web": schema.DicomwebDestination,
+}
+"""What they have in common with the first is shown there."""
+
 COMMENTED_OUT = {
+    *OTHER_DESTINATIONS,
+    "destinations.pacs.tls",
+    "destinations.web.oauth",
+    "health",
     "receive.tls",
     "inference.tls",
     "pipelines.chest-ct.completion.expected_count",
-    "destinations.pacs.tls",
-    "destinations.share",
+    "pipelines.chest-ct.retention",
 }
 """Sections that are shown, but not set: their defaults are none."""
 
@@ -31,20 +40,24 @@ SECTIONS = {
     "receive.tls": schema.TlsServerConfig,
     "receive.commitment": schema.CommitmentConfig,
     "console": schema.ConsoleConfig,
+    "health": schema.HealthConfig,
     "database": schema.DatabaseConfig,
     "inference": schema.InferenceConfig,
     "inference.tls": schema.InferenceTlsConfig,
+    "retention": schema.RetentionConfig,
     "pipelines.chest-ct": schema.PipelineConfig,
     "pipelines.chest-ct.completion": schema.CompletionConfig,
     "pipelines.chest-ct.completion.expected_count": schema.ArchiveQuery,
     "pipelines.chest-ct.selection": SelectionRules,
     "pipelines.chest-ct.geometry": schema.GeometryConfig,
     "pipelines.chest-ct.report": schema.ReportConfig,
+    "pipelines.chest-ct.retention": schema.RetentionConfig,
     "destinations.pacs": schema.DimseDestination,
     "destinations.pacs.tls": schema.TlsClientConfig,
     "destinations.pacs.seg": schema.SegConfig,
     "destinations.pacs.sc": schema.ScConfig,
-    "destinations.share": schema.FolderDestination,
+    "destinations.web.oauth": schema.OAuthConfig,
+    **OTHER_DESTINATIONS,
     "log": schema.LogConfig,
 }
 
@@ -112,15 +125,16 @@ def test_every_section_is_shown_and_no_other():
     assert set(kinds) <= set(SECTIONS.values()), "a kind of destination is not shown"
 
 
-@pytest.mark.parametrize("section", sorted(SECTIONS.keys() - {"destinations.share"}))
+@pytest.mark.parametrize("section", sorted(SECTIONS.keys() - OTHER_DESTINATIONS.keys()))
 def test_every_key_is_shown_and_no_other(section):
     assert own_keys(SECTIONS[section]).keys() == shown_keys()[section]
 
 
-def test_a_folder_shows_what_it_has_of_its_own():
-    dimse, folder = (schema.DimseDestination.model_fields, schema.FolderDestination.model_fields)
+@pytest.mark.parametrize("section", sorted(OTHER_DESTINATIONS))
+def test_other_destinations_show_what_they_have_of_their_own(section):
+    own = own_keys(SECTIONS[section]).keys() - schema.DimseDestination.model_fields.keys()
 
-    assert (folder.keys() - dimse.keys()) | {"kind"} == shown_keys()["destinations.share"]
+    assert own | {"kind"} == shown_keys()[section]
 
 
 @pytest.mark.parametrize("section", sorted(SECTIONS.keys() - COMMENTED_OUT))
@@ -145,10 +159,18 @@ def test_what_is_shown_is_the_default(section):
     }
 
 
-def test_the_folder_that_is_shown_is_valid_too(tmp_path):
+def test_the_other_destinations_that_are_shown_are_valid_too(tmp_path):
     text = REFERENCE.read_text(encoding="utf-8")
-    text = re.sub(r"^# (\[destinations\.share\]|kind = |path = )", r"\1", text, flags=re.MULTILINE)
+    uncommented = text[text.index("# [destinations.web]") :]
+    shown = re.sub(r"^# (\[|[a-z_]+ = )", r"\1", uncommented, flags=re.MULTILINE)
     path = tmp_path / "dicomnode.toml"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text.replace(uncommented, shown), encoding="utf-8")
 
-    assert load(path).destinations["share"].kind == "folder"
+    destinations = load(path).destinations
+
+    assert {name: each.kind for name, each in destinations.items()} == {
+        "pacs": "dimse",
+        "share": "folder",
+        "web": "dicomweb",
+    }
+    assert destinations["web"].oauth.client_id == "dicomnode"

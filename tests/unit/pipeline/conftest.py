@@ -70,11 +70,11 @@ class FakeJobs:
         self.cancelled = []
         self.workflows = {}
 
-    def enqueue_in(self, _transaction, queue, workflow, workflow_id, *arguments, partition=None):
-        self.enqueue(queue, workflow, workflow_id, *arguments, partition=partition)
+    def enqueue_in(self, _transaction, queue, workflow, workflow_id, *arguments, **named):
+        self.enqueue(queue, workflow, workflow_id, *arguments, **named)
 
     def enqueue(self, _queue, workflow, workflow_id, *arguments, partition=None, delay_seconds=0.0):
-        assert partition is None or partition in workflow_id
+        assert partition is None or partition.split("/")[0] in workflow_id
         if workflow_id not in self.ids:
             self.ids.append(workflow_id)
             self.delays[workflow_id] = delay_seconds

@@ -1,0 +1,120 @@
+"""Looking after jobs from outside: given up while a model computes, or left lying by the engine.
+
+The workflows themselves are in `workflows`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from dicomnode.database import Database, is_away
+from dicomnode.database.delivery_rows import list_pending, settle_delivery
+from dicomnode.database.job_rows import END_STATES, get_job, list_unended, set_job
+from dicomnode.engine import JobQueue
+from dicomnode.log import get_logger
+from dicomnode.pipeline.identifiers import analysis_workflow_id, delivery_workflow_id
+
+_CANCEL_POLL_SECONDS: Final = 0.5
+
+_log = get_logger("pipeline")
+
+
+@contextmanager
+def watch_for_cancel(database: Database, job_id: str) -> Iterator[threading.Event]:
+    """Yield an event that is set when an operator gives the job up while the block runs."""
+    cancelled = threading.Event()
+    left = threading.Event()
+
+    def watch() -> None:
+        while not left.wait(_CANCEL_POLL_SECONDS):  # the word comes from another process
+            try:
+                with database.begin() as transaction:
+                    job = get_job(transaction, job_id)
+            except Exception as error:  # noqa: BLE001  (the block goes on without its watch)
+                if not is_away(error):
+                    _log.warning("cancel_watch_failed", job=job_id, error=type(error).__name__)
+                continue
+            if job is not None and job.state == "cancelled":
+                _log.info("job_cancelled_while_running", job=job_id)
+                cancelled.set()
+                return
+
+    watcher = threading.Thread(target=watch, name="cancel-watch", daemon=True)
+    watcher.start()
+    try:
+        yield cancelled
+    finally:
+        left.set()
+        watcher.join()
+
+
+def park_broken(database: Database, jobs: JobQueue) -> int:
+    """Put on record what the engine has given up: a series that kills its worker, an inner error.
+
+    Without it such a job would read ``running`` for ever.
+
+    Returns
+    -------
+    int
+        How many jobs and deliveries were parked.
+    """
+    return _park_analyses(database, jobs) + _park_deliveries(database, jobs)
+
+
+def _park_analyses(database: Database, jobs: JobQueue) -> int:
+    with database.begin() as transaction:
+        unended = {
+            analysis_workflow_id(job_id, attempt): job_id
+            for job_id, attempt in list_unended(transaction)
+        }
+    broken = jobs.broken(tuple(unended))
+    for workflow_id, words in broken.items():
+        job_id = unended[workflow_id]
+        with database.begin() as transaction:
+            job = get_job(transaction, job_id)
+            if job is None or job.state in END_STATES:
+                continue
+            set_job(
+                transaction,
+                job_id,
+                state="failed",
+                runner=None,
+                reason="given_up",
+                sentence=f"the analysis was given up: {words}",
+            )
+        _log.error("job_given_up", job=job_id, words=words)
+    return len(broken)
+
+
+def _park_deliveries(database: Database, jobs: JobQueue) -> int:
+    with database.begin() as transaction:
+        pending = list_pending(transaction)
+    # The attempt on record, or the one after it: a death lies between the two.
+    candidates = {
+        delivery_workflow_id(row.job_id, row.destination, row.attempts + further): (row, further)
+        for row in pending
+        for further in (0, 1)
+    }
+    broken = jobs.broken(tuple(candidates))
+    goes_on = jobs.known(tuple(candidates)) - broken.keys()
+    parked = 0
+    for workflow_id, words in broken.items():
+        row, further = candidates[workflow_id]
+        after = delivery_workflow_id(row.job_id, row.destination, row.attempts + 1)
+        if further == 0 and (after in goes_on or after in broken):
+            continue
+        with database.begin() as transaction:
+            parked += settle_delivery(
+                transaction,
+                row.job_id,
+                row.destination,
+                state="parked",
+                attempt=row.attempts + further,
+                words=f"given up: {words}",
+                from_settled=row.state == "committing",
+            )
+        _log.error("delivery_given_up", job=row.job_id, destination=row.destination, words=words)
+    return parked

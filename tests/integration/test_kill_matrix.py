@@ -1,0 +1,226 @@
+"""SIGKILL in every step, on both databases: done steps stay done, others are repeated, all ends.
+
+One campaign a database: each series has a point at which its worker dies, once.  Two workers and
+a closer are started again whenever they die.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pynetdicom import evt
+
+from dicomnode.database.delivery_rows import list_attempts
+from dicomnode.database.job_rows import list_deliveries, list_jobs
+from dicomnode.database.series_rows import list_series
+from tests.support.ct import asymmetric_hu, make_series
+from tests.support.pacs import FlakyPacs
+from tests.support.workers import (
+    Crew,
+    Journal,
+    Spec,
+    opened,
+    receive,
+    run_closer,
+    run_worker,
+    wait_until,
+)
+
+MOMENTS = ("begin", "end", "kept")
+STEPS = ("assemble", "infer", "results", "hand_over", "send")
+POINTS = (
+    "close:end",  # between closing and enqueuing on one side and the commit on the other
+    *(f"{step}:{moment}" for step in STEPS for moment in MOMENTS),
+    "accepted:end",  # the peer has the object, the ledger does not know
+    *(f"wait:{moment}" for moment in MOMENTS),
+    *(f"again:{moment}" for moment in MOMENTS),
+)
+WAITING_SLICES = 11
+SECONDS = 90.0
+
+
+class RefusesFirst(FlakyPacs):
+    """Has no room for an instance when it comes for the first time."""
+
+    def __init__(self) -> None:
+        super().__init__(ae_title="SHAKY")
+        self._seen: set[str] = set()
+
+    def _stored(self, event: evt.Event) -> int:
+        uid = str(event.request.AffectedSOPInstanceUID)
+        if uid not in self._seen:
+            self._seen.add(uid)
+            self.attempts += 1
+            return 0xA700
+        return super()._stored(event)
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What was left after all deaths."""
+
+    series: dict[str, str]  # point -> Series Instance UID
+    journal: list[tuple[float, int, str, str, str]]
+    received: Counter[str]
+    states: dict[str, str]  # series -> state of its job
+    deliveries: dict[str, list[str]]
+    sent_objects: dict[str, list[str]]  # series -> SOP Instance UIDs on record
+    killed: set[str]
+    deaths: int
+    left_open: int
+    work_left: list[str]
+
+
+def write_config(folder: Path, url: str, pacs: FlakyPacs, shaky: FlakyPacs) -> Path:
+    path = folder / "dicomnode.toml"
+    path.write_text(f"""
+data_dir = "{folder / "data"}"
+[database]
+url = "{url}"
+[pipelines.plain]
+ae_title = "PLAIN"
+destinations = ["pacs"]
+[pipelines.plain.completion]
+quiet_seconds = 0.2
+[pipelines.shaky]
+ae_title = "SHAKY"
+destinations = ["shaky"]
+[destinations.pacs]
+kind = "dimse"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = {pacs.port}
+first_retry_seconds = 0.3
+[destinations.shaky]
+kind = "dimse"
+ae_title = "SHAKY"
+host = "127.0.0.1"
+port = {shaky.port}
+first_retry_seconds = 0.3
+""")
+    return path
+
+
+def run_campaign(folder: Path, url: str) -> Campaign:
+    with FlakyPacs() as pacs, RefusesFirst() as shaky:
+        config = write_config(folder, url, pacs, shaky)
+        series: dict[str, str] = {}
+        for number, point in enumerate(POINTS):
+            hu = asymmetric_hu((WAITING_SLICES if point.startswith("wait") else 9, 23, 17))
+            hu[0, 0, 0] += number
+            paths = make_series(folder / "ct" / str(number), hu=hu, seed=number)
+            pipeline = "shaky" if point.startswith("again") else "plain"
+            is_closed = not point.startswith("close")
+            series[point] = receive(config, paths, pipeline=pipeline, close=is_closed)
+        spec = Spec(
+            config=config,
+            folder=folder,
+            kills={uid: point for point, uid in series.items()},
+            unavailable_slices=WAITING_SLICES,
+        )
+        with Crew() as crew, opened(config) as (_settings, database):
+            crew.add("closer", run_closer, spec)
+            crew.add("one", run_worker, spec)
+            crew.add("two", run_worker, spec)
+
+            def is_over() -> bool:
+                with database.begin() as transaction:
+                    jobs = list_jobs(transaction)
+                    rows = [each for job in jobs for each in list_deliveries(transaction, job.id)]
+                dead = len(list((folder / "killed").iterdir()))
+                return dead == len(jobs) == len(rows) == len(POINTS) and all(
+                    each.state == "delivered" for each in rows
+                )
+
+            wait_until(is_over, SECONDS, "everything was delivered")
+            deaths = crew.deaths
+        with opened(config) as (settings, database), database.begin() as transaction:
+            jobs = list_jobs(transaction)
+            return Campaign(
+                series=series,
+                journal=Journal(folder / "journal").read(),
+                received=Counter(pacs.uids() + shaky.uids()),
+                states={job.series_instance_uid: job.state for job in jobs},
+                deliveries={
+                    job.series_instance_uid: [
+                        each.state for each in list_deliveries(transaction, job.id)
+                    ]
+                    for job in jobs
+                },
+                sent_objects={
+                    job.series_instance_uid: [
+                        each["sop_instance_uid"]
+                        for row in list_attempts(transaction, job.id)
+                        for each in row.objects
+                        if each["accepted"]
+                    ]
+                    for job in jobs
+                },
+                killed={each.name for each in (folder / "killed").iterdir()},
+                deaths=deaths,
+                left_open=len(list_series(transaction, state="open")),
+                work_left=[each.name for each in (settings.data_dir / "work").iterdir()],
+            )
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def campaign(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    url = "sqlite"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres").new_database()
+    return run_campaign(tmp_path_factory.mktemp("kills"), url)
+
+
+def test_every_point_was_reached_and_every_job_ended_well(campaign: Campaign):
+    assert {p for p, uid in campaign.series.items() if uid not in campaign.killed} == set()
+    assert campaign.deaths >= len(POINTS)
+    assert set(campaign.states.values()) == {"done"}
+    assert campaign.left_open == 0
+    assert campaign.work_left == []
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_kept_step_is_never_begun_again(campaign: Campaign, point: str):
+    uid = campaign.series[point]
+    kept: set[tuple[str, str]] = set()
+    for _at, _pid, workflow, step, what in campaign.journal:
+        if workflow.split(":")[0] != uid:
+            continue
+        if what == "begin":
+            assert (workflow, step) not in kept
+        else:
+            kept.add((workflow, step))
+
+
+@pytest.mark.parametrize(
+    "point", [each for each in POINTS if not each.startswith(("close", "acc"))]
+)
+def test_the_interrupted_step_is_begun_again_by_a_living_worker(campaign: Campaign, point: str):
+    step, moment = point.split(":")
+    uid = campaign.series[point]
+    begun = [
+        pid
+        for _at, pid, workflow, name, what in campaign.journal
+        if workflow.split(":")[0] == uid and name == step and what == "begin"
+    ]
+    if moment == "kept":
+        return  # by the test before this one
+    assert len(set(begun)) >= 2
+
+
+def test_each_object_reaches_its_destination_once_but_for_the_one_window(campaign: Campaign):
+    twice = {uid for uid, count in campaign.received.items() if count > 1}
+    assert len(campaign.received) == 2 * len(POINTS)
+    begun = Counter(
+        workflow.split(":")[0]
+        for _at, _pid, workflow, step, what in campaign.journal
+        if (step, what) == ("send", "begin")
+    )
+    window = campaign.sent_objects[campaign.series["accepted:end"]]
+    assert twice.intersection(window)
+    # A worker that dies in an analysis may be within the window of another series' delivery.
+    for uid, objects in campaign.sent_objects.items():
+        assert max(campaign.received[each] for each in objects) <= begun[uid]
