@@ -76,6 +76,7 @@ def test_only_what_may_pass_is_tried_again():
         errors.InferenceUnavailable,
         errors.InferenceTimeout,
         errors.AssociationUnavailable,
+        errors.DestinationUnavailable,
     } == {kind for kind in LEAVES if kind.retryable}
 
 

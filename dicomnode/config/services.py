@@ -1,0 +1,41 @@
+"""The sections of what surrounds the work: console, health, database, log."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from dicomnode.config.fields import Port, Section
+
+
+class ConsoleConfig(Section):
+    """Health, metrics and the job list over HTTP."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
+    port: Port = Field(8080, description="Port to listen on; 0 takes a free one.")
+
+
+class HealthConfig(ConsoleConfig):
+    """Health and metrics of a role that runs alone and has no console."""
+
+    port: Port = Field(8081, description="Port to listen on; 0 takes a free one.")
+
+
+class DatabaseConfig(Section):
+    """Where series, jobs and deliveries are recorded."""
+
+    url: str = Field(
+        "sqlite",
+        pattern=r"^(sqlite|postgresql(\+psycopg)?://.+)$",
+        description='"sqlite" for the embedded file in data_dir, or postgresql://...',
+    )
+
+
+class LogConfig(Section):
+    """Log lines on standard error."""
+
+    form: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, else json."
+    )
+    level: Literal["debug", "info", "warning", "error"] = "info"

@@ -1,0 +1,51 @@
+"""The whole tree of sections.  Values come in through `load` alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dicomnode.config.destinations import Destination
+from dicomnode.config.fields import Name, Seconds
+from dicomnode.config.inference import InferenceConfig
+from dicomnode.config.pipelines import PipelineConfig, RetentionConfig
+from dicomnode.config.receive import ReceiveConfig
+from dicomnode.config.services import ConsoleConfig, DatabaseConfig, HealthConfig, LogConfig
+
+ENV_PREFIX: Final = "DICOMNODE_"
+
+
+class Config(BaseSettings):
+    """The whole tree."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__"
+    )
+
+    data_dir: Path = Field(
+        Path("dicomnode-data"), description="Spool, embedded database, outbox, logs."
+    )
+    drain_seconds: Seconds = Field(
+        60.0,
+        description="After SIGTERM running work may take this long before it is left for later.",
+    )
+    work_concurrency: int = Field(2, ge=1, le=64, description="Analyses at the same time.")
+    receive: ReceiveConfig = ReceiveConfig()
+    console: ConsoleConfig = ConsoleConfig()
+    health: HealthConfig | None = Field(
+        None, description="For `receive` and `work` alone; absent: none. `serve` has the console's."
+    )
+    database: DatabaseConfig = DatabaseConfig()
+    inference: InferenceConfig = InferenceConfig()
+    retention: RetentionConfig = RetentionConfig()
+    pipelines: dict[Name, PipelineConfig] = Field(min_length=1)
+    destinations: dict[Name, Destination]
+    log: LogConfig = LogConfig()
+
+    @classmethod
+    def settings_customise_sources(cls, *_sources: Any, **_named: Any) -> tuple[Any, ...]:
+        """Take values from `load` alone, which has merged file and environment."""
+        return (_named["init_settings"],) if "init_settings" in _named else _sources[1:2]
