@@ -9,9 +9,12 @@ from typing import Final, Literal
 
 from fastapi import FastAPI
 
-from dicomnode.config import Config, ConsoleConfig
+from dicomnode.config import Config, ListenConfig
+from dicomnode.console.access import Access
 from dicomnode.console.app import build_app
 from dicomnode.console.health import build_health_app
+from dicomnode.console.pages import Pages
+from dicomnode.console.parts import Parts
 from dicomnode.console.server import ConsoleServer
 from dicomnode.database import Database, open_database
 from dicomnode.engine import JobQueue
@@ -23,6 +26,9 @@ from dicomnode.node.worker import start_worker
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 from dicomnode.receive.scp import StorageSCP
+from dicomnode.spool.instances import InstanceStore
+from dicomnode.spool.quarantine import Quarantine
+from dicomnode.spool.results import Outbox
 from dicomnode.tls import check_files
 
 
@@ -114,12 +120,26 @@ class Node:
         if "receive" in self._roles:
             self._receiver = start_receiver(base)
         if "console" in self._roles:
-            app = build_app(database, readiness=self.readiness)
-            self._serve(app, config.console)
+            self._serve(build_app(self._console_parts(base)), config.console)
         elif config.health is not None:
             self._serve(build_health_app(readiness=self.readiness), config.health)
 
-    def _serve(self, app: FastAPI, config: ConsoleConfig) -> None:
+    def _console_parts(self, base: Foundation) -> Parts:
+        config = base.config
+        return Parts(
+            config=config,
+            setups=base.setups,
+            database=base.database,
+            jobs=base.jobs,
+            store=InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes),
+            quarantine=Quarantine(config.data_dir),
+            outbox=Outbox(config.data_dir),
+            readiness=self.readiness,
+            access=Access(config.console.access),
+            pages=Pages(),
+        )
+
+    def _serve(self, app: FastAPI, config: ListenConfig) -> None:
         console = ConsoleServer(app, config)
         console.start()
         self._console = console
