@@ -27,6 +27,7 @@ NodeError                        code . retryable . a sentence without patient d
 |   |-- DestinationUnavailable   yes  a web service or folder that cannot be used now
 |   `-- DestinationRefused       no   a web service that does not want the request
 |-- StateError              7xx  no   stored state contradicts itself
+|   `-- StorageUnavailable         yes  the object store does not answer
 `-- DemoFailed              8xx  no
 
 Codes are the interface; texts are not.  Nothing of a patient may stand in a text.
@@ -279,6 +280,13 @@ class StateError(NodeError):
     """What is stored contradicts itself."""
 
     code = 700
+
+
+class StorageUnavailable(StateError):
+    """The object store that holds received instances and results cannot be used now."""
+
+    code = 701
+    retryable = True
 
 
 class DemoFailed(NodeError):

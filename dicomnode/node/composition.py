@@ -26,9 +26,7 @@ from dicomnode.node.worker import start_worker
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 from dicomnode.receive.scp import StorageSCP
-from dicomnode.spool.instances import InstanceStore
-from dicomnode.spool.quarantine import Quarantine
-from dicomnode.spool.results import Outbox
+from dicomnode.spool.storage import Storage, open_storage
 from dicomnode.tls import check_files
 
 
@@ -74,6 +72,7 @@ class Node:
         self._on_lost = on_lost
         self._setups: Mapping[str, PipelineSetup] = {}
         self._parts = ExitStack()
+        self._storage: Storage | None = None
         self._database: Database | None = None
         self._client: TritonClient | None = None
         self._receiver: StorageSCP | None = None
@@ -102,6 +101,8 @@ class Node:
         self._setups = build_setups(config)
         check_files(config)
         config.data_dir.mkdir(parents=True, exist_ok=True)
+        storage = open_storage(config)
+        self._storage = storage
         database = open_database(config.database.url, data_dir=config.data_dir)
         self._database = database
         self._parts.callback(database.close)
@@ -111,6 +112,7 @@ class Node:
             config=config,
             setups=self._setups,
             database=database,
+            storage=storage,
             jobs=jobs,
             parts=self._parts,
             is_whole=self._roles == ALL_ROLES,
@@ -125,15 +127,15 @@ class Node:
             self._serve(build_health_app(readiness=self.readiness), config.health)
 
     def _console_parts(self, base: Foundation) -> Parts:
-        config = base.config
+        config, storage = base.config, base.storage
         return Parts(
             config=config,
             setups=base.setups,
             database=base.database,
             jobs=base.jobs,
-            store=InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes),
-            quarantine=Quarantine(config.data_dir),
-            outbox=Outbox(config.data_dir),
+            store=storage.store,
+            quarantine=storage.quarantine,
+            outbox=storage.outbox,
             readiness=self.readiness,
             access=Access(config.console.access),
             pages=Pages(),
@@ -188,6 +190,8 @@ class Node:
             None for a part that is ready, else the reason in words.
         """
         found = {"database": self._ask_database()}
+        if self._config.storage is not None:
+            found["storage"] = "not open" if self._storage is None else self._storage.ping()
         if "receive" in self._roles:
             found["receive"] = None if self._receiver is not None else "not listening"
         if "work" in self._roles and ANALYZE_QUEUE in self._queues:

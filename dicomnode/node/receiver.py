@@ -26,7 +26,6 @@ from dicomnode.receive.scp import StorageSCP
 from dicomnode.series.neighbors import Neighbors
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
-from dicomnode.spool.quarantine import Quarantine
 
 _log = get_logger("node")
 
@@ -40,7 +39,7 @@ def start_receiver(base: Foundation) -> StorageSCP:
         If the port cannot be had.
     """
     config, database, jobs = base.config, base.database, base.jobs
-    store = InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes)
+    store = base.storage.store
 
     def submit_revision(transaction: Transaction, revision: SeriesRevision) -> str | None:
         version = base.setups[revision.pipeline].version
@@ -64,6 +63,7 @@ def start_receiver(base: Foundation) -> StorageSCP:
         inquiry=SeriesInquiry(store, base.setups),
         receiver=neighbors.receiver,
         neighbors=neighbors,
+        rows_first=base.storage.shared is not None,
     )
     restore()
     registry.start()
@@ -75,7 +75,7 @@ def start_receiver(base: Foundation) -> StorageSCP:
         config.receive,
         pipelines={each.config.ae_title: name for name, each in base.setups.items()},
         store=store,
-        quarantine=Quarantine(config.data_dir),
+        quarantine=base.storage.quarantine,
         sink=registry,
         on_commitment=partial(_take_report, database, jobs, config)
         if _asks_for_commitment(config)
