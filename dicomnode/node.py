@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from dicomnode.config import (
     Config,
+    ConsoleTlsConfig,
     DimseDestination,
     InferenceConfig,
     ListenConfig,
@@ -22,10 +23,14 @@ from dicomnode.config import (
 )
 from dicomnode.console.access import Access
 from dicomnode.console.app import build_app
+from dicomnode.console.audit import Audit
+from dicomnode.console.caching import Cached
 from dicomnode.console.health import build_health_app
 from dicomnode.console.pages import Pages
 from dicomnode.console.parts import Parts
+from dicomnode.console.patients import Patients
 from dicomnode.console.server import ConsoleServer
+from dicomnode.console.syslog import SyslogRepository
 from dicomnode.database import Database, Transaction, open_database
 from dicomnode.database.series_rows import list_keys, stored_bytes
 from dicomnode.engine import Engine, JobQueue
@@ -33,7 +38,7 @@ from dicomnode.errors import InferenceError, StateError
 from dicomnode.inference.channel import Credentials
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.embedded import EmbeddedTriton
-from dicomnode.inference.manifest import SHIPPED_MODELS
+from dicomnode.inference.manifest import SHIPPED_MODELS, Manifest
 from dicomnode.inference.repository import with_instances
 from dicomnode.leases import FileLeases, claim_slot, open_leases
 from dicomnode.log import get_logger
@@ -42,6 +47,7 @@ from dicomnode.model.series import SeriesRevision
 from dicomnode.pipeline.commitment import take_report
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES, queues
 from dicomnode.pipeline.inquiry import SeriesInquiry
+from dicomnode.pipeline.intake import FileIntake, RowSink
 from dicomnode.pipeline.looking_after import park_broken
 from dicomnode.pipeline.retention import Retention
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
@@ -52,6 +58,8 @@ from dicomnode.receive.commitment_reports import ignore_report
 from dicomnode.receive.limits import Limits
 from dicomnode.receive.notes import IgnoredInstances
 from dicomnode.receive.scp import StorageSCP
+from dicomnode.receive.sink import InstanceSink
+from dicomnode.receive.store import StoreHandler
 from dicomnode.series.neighbors import Neighbors
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
@@ -60,6 +68,8 @@ from dicomnode.spool.results import Outbox
 from dicomnode.tls import check_files
 
 _PRUNE_SECONDS: Final = 60.0
+_ASKED_SECONDS: Final = 3.0
+"""How long an answer of a component holds for pages and probes."""
 _SLOT: Final = "node"
 """Of a whole node, of which there is one on a database."""
 
@@ -169,6 +179,8 @@ class Node:
         self._client: TritonClient | None = None
         self._receiver: StorageSCP | None = None
         self._console: ConsoleServer | None = None
+        self._registry: SeriesRegistry | None = None
+        self._observer: TritonClient | None = None
 
     def start(self) -> None:
         """Start every part; what was left at the last stop goes on.
@@ -203,7 +215,7 @@ class Node:
         if "receive" in self._roles:
             self._start_receiver(database, jobs)
         if "console" in self._roles:
-            self._serve(build_app(self._console_parts(database, jobs)), config.console)
+            self._start_console(database, jobs)
         elif config.health is not None:
             self._serve(build_health_app(readiness=self.readiness), config.health)
 
@@ -299,6 +311,7 @@ class Node:
             receiver=neighbors.receiver,
             neighbors=neighbors,
         )
+        self._registry = registry
         restore()
         registry.start()
         self._parts.callback(registry.stop)
@@ -316,7 +329,7 @@ class Node:
             else ignore_report,
             commitment=commitments,
             policies={name: _policy(each.config) for name, each in self._setups.items()},
-            limits=self._limits(store, database, registry),
+            limits=self._limits(store, database, registry.flush),
             ignored=IgnoredInstances(database).note,
         )
         receiver.start()
@@ -348,30 +361,91 @@ class Node:
         self._parts.callback(leases.close)
         return next(name for name in (f"{kind}-{n}" for n in count()) if leases.acquire(name))
 
-    def _console_parts(self, database: Database, jobs: JobQueue) -> Parts:
+    def _start_console(self, database: Database, jobs: JobQueue) -> None:
+        config = self._config.console
+        repository = None if config.audit is None else SyslogRepository(config.audit)
+        if repository is not None:
+            repository.start()
+            self._parts.callback(repository.stop)
+        parts = self._console_parts(database, jobs, repository)
+        parts.audit.started()
+        self._parts.callback(parts.audit.stopped)
+        self._serve(build_app(parts), config, tls=config.tls)
+
+    def _console_parts(
+        self, database: Database, jobs: JobQueue, repository: SyslogRepository | None
+    ) -> Parts:
         config = self._config
+        store = InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes)
+        quarantine = Quarantine(config.data_dir)
+        policies = {name: _policy(each.config) for name, each in self._setups.items()}
+        sink: InstanceSink = self._registry or RowSink(
+            database, {name: each.config for name, each in self._setups.items()}
+        )
+        flush = _nothing if self._registry is None else self._registry.flush
+        handler = StoreHandler(
+            store=store,
+            quarantine=quarantine,
+            sink=sink,
+            policies=policies,
+            limits=self._limits(store, database, flush),
+            ignored=IgnoredInstances(database).note,
+        )
+        access = Access(config.console.access, database)
         return Parts(
             config=config,
             setups=self._setups,
             database=database,
             jobs=jobs,
-            store=InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes),
-            quarantine=Quarantine(config.data_dir),
+            store=store,
+            quarantine=quarantine,
             outbox=Outbox(config.data_dir),
-            readiness=self.readiness,
-            access=Access(config.console.access),
-            pages=Pages(),
+            intake=FileIntake(handler, sink, policies),
+            flush=flush,
+            readiness=Cached(self.readiness, seconds=_ASKED_SECONDS),
+            models=Cached(self._ask_each_model, seconds=_ASKED_SECONDS),
+            access=access,
+            audit=Audit(access.clients, repository),
+            patients=Patients(database, store),
+            pages=Pages(access),
         )
 
-    def _serve(self, app: FastAPI, config: ListenConfig) -> None:
-        console = ConsoleServer(app, config)
+    def _ask_each_model(self) -> dict[str, str | None]:
+        """Ask for each model; say nothing of those that this process cannot ask."""
+        client = self._client
+        address = self._config.inference.triton
+        if ANALYZE_QUEUE not in self._queues or "work" not in self._roles or client is None:
+            if address == "embedded":
+                return {}
+            client = self._observer = self._observer or self._open_observer(address)
+        return {
+            manifest.name: _model_fault(client, manifest)
+            for setup in self._setups.values()
+            for manifest in setup.manifests
+        }
+
+    def _open_observer(self, address: str) -> TritonClient:
+        client = TritonClient(
+            address,
+            timeout_seconds=self._config.inference.timeout_seconds,
+            credentials=_credentials(self._config.inference),
+        )
+        self._parts.callback(client.close)
+        return client
+
+    def _serve(
+        self, app: FastAPI, config: ListenConfig, *, tls: ConsoleTlsConfig | None = None
+    ) -> None:
+        console = ConsoleServer(app, config, tls=tls)
         console.start()
         self._console = console
         self._parts.callback(console.stop)
 
-    def _limits(self, store: InstanceStore, database: Database, registry: SeriesRegistry) -> Limits:
+    def _limits(
+        self, store: InstanceStore, database: Database, flush: Callable[[], None]
+    ) -> Limits:
         def stored(pipeline: str) -> int:
-            registry.flush()
+            flush()
             with database.begin() as transaction:
                 return stored_bytes(transaction, pipeline)
 
@@ -455,6 +529,21 @@ class Node:
     def stop(self) -> None:
         """Stop in the reverse order: no new associations, open ones end, running work ends."""
         self._parts.close()
+
+
+def _nothing() -> None:
+    """Nothing is deferred here."""
+
+
+def _model_fault(client: TritonClient, manifest: Manifest) -> str | None:
+    """Ask for one model; None if it is ready and what its manifest says."""
+    try:
+        if not client.is_ready((manifest.triton.model,)):
+            return "not ready"
+        client.check_contract(manifest)
+    except InferenceError as error:
+        return str(error)
+    return None
 
 
 def _asks_for_commitment(config: Config) -> bool:
