@@ -1,4 +1,4 @@
-"""``dicomnode password`` and ``dicomnode token``: lines for the files of who may use the console."""
+"""``dicomnode password`` and ``dicomnode token``: lines of the files that say who may come."""
 
 from __future__ import annotations
 
