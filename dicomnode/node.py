@@ -15,13 +15,16 @@ from fastapi import FastAPI
 
 from dicomnode.config import (
     Config,
-    ConsoleConfig,
     DimseDestination,
     InferenceConfig,
+    ListenConfig,
     PipelineConfig,
 )
+from dicomnode.console.access import Access
 from dicomnode.console.app import build_app
 from dicomnode.console.health import build_health_app
+from dicomnode.console.pages import Pages
+from dicomnode.console.parts import Parts
 from dicomnode.console.server import ConsoleServer
 from dicomnode.database import Database, Transaction, open_database
 from dicomnode.database.series_rows import list_keys, stored_bytes
@@ -200,8 +203,7 @@ class Node:
         if "receive" in self._roles:
             self._start_receiver(database, jobs)
         if "console" in self._roles:
-            app = build_app(database, readiness=self.readiness)
-            self._serve(app, config.console)
+            self._serve(build_app(self._console_parts(database, jobs)), config.console)
         elif config.health is not None:
             self._serve(build_health_app(readiness=self.readiness), config.health)
 
@@ -346,7 +348,22 @@ class Node:
         self._parts.callback(leases.close)
         return next(name for name in (f"{kind}-{n}" for n in count()) if leases.acquire(name))
 
-    def _serve(self, app: FastAPI, config: ConsoleConfig) -> None:
+    def _console_parts(self, database: Database, jobs: JobQueue) -> Parts:
+        config = self._config
+        return Parts(
+            config=config,
+            setups=self._setups,
+            database=database,
+            jobs=jobs,
+            store=InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes),
+            quarantine=Quarantine(config.data_dir),
+            outbox=Outbox(config.data_dir),
+            readiness=self.readiness,
+            access=Access(config.console.access),
+            pages=Pages(),
+        )
+
+    def _serve(self, app: FastAPI, config: ListenConfig) -> None:
         console = ConsoleServer(app, config)
         console.start()
         self._console = console
