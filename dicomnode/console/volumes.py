@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from dicomnode.database.job_rows import JobRow
 from dicomnode.database.series_rows import list_instances
 from dicomnode.errors import ResultError
 from dicomnode.imaging.contents import open_series
-from dicomnode.imaging.grid import to_model_grid
+from dicomnode.imaging.grid import needs_resampling, to_model_grid
 from dicomnode.imaging.policy import STRICT, GatePolicy
 from dicomnode.imaging.volume import SeriesFault, assemble_series
 from dicomnode.log import get_logger
@@ -35,6 +35,14 @@ from dicomnode.spool.results import Outbox
 
 _LOADS: Final = 2
 """Volumes assembled at the same time, at most: each needs its memory twice meanwhile."""
+
+_EVERY: Final = 2
+"""Steps in which segments are looked for."""
+
+_GONE: Final = (
+    "The received instances of this series have been removed after their time (retention), "
+    "so there are no slices to show. The archive that sent them still has them."
+)
 
 _log = get_logger("console")
 
@@ -70,6 +78,8 @@ class Scene:
         On the same grid.
     segments : tuple of ShownSegment
         Empty where no segment was found, or none are there to be shown.
+    fullest : mapping of int to tuple of int
+        By segment number, the indices (slice, row, column) of the planes that show most of it.
     notes : tuple of str
         What a viewer should be told, in words.
     is_resampled : bool
@@ -81,6 +91,7 @@ class Scene:
     voxels_hu: NDArray[np.int16]
     label_map: LabelMap
     segments: tuple[ShownSegment, ...]
+    fullest: Mapping[int, tuple[int, int, int]]
     notes: tuple[str, ...]
     is_resampled: bool
     paths: tuple[Path, ...]
@@ -133,11 +144,9 @@ class Volumes:
         key = f"{job.id} {job.files.get(SEG_FILE, '')}"
         return self._cache.request(key, lambda: self._load(job))
 
-    def close(self) -> None:
-        """Forget everything; what is being loaded ends first."""
-        self._cache.close()
-
     def _load(self, job: JobRow) -> Scene:
+        if job.state == "refused":
+            raise NoPicture(404, f"The series makes no volume: {job.sentence}")
         contents = open_series(self._paths(job))
         try:
             found = assemble_series(contents, self._gates.get(job.pipeline, STRICT))
@@ -173,8 +182,8 @@ class Volumes:
             label_map=turned,
             segments=segments,
             notes=notes,
-            is_resampled=grid.geometry.shape_kji != volume.geometry.shape_kji
-            and sorted(grid.geometry.shape_kji) != sorted(volume.geometry.shape_kji),
+            fullest=find_fullest(turned, segments),
+            is_resampled=needs_resampling(volume.geometry),
             paths=found.paths,
         )
 
@@ -201,10 +210,34 @@ class Volumes:
         return paths
 
 
-_GONE: Final = (
-    "The received instances of this series have been removed after their time (retention), "
-    "so there are no slices to show. The archive that sent them still has them."
-)
+def find_fullest(
+    label_map: LabelMap, segments: Sequence[ShownSegment]
+) -> dict[int, tuple[int, int, int]]:
+    """Find the planes that show most of each segment, looking at every other voxel.
+
+    Returns
+    -------
+    dict of int to tuple of int
+        By segment number: slice, row, column.  A segment without voxels has none.
+    """
+    labels = label_map.labels
+    coarse = labels[::_EVERY, ::_EVERY, ::_EVERY]
+    counts = [
+        np.array([np.bincount(plane.ravel(), minlength=256) for plane in np.moveaxis(coarse, n, 0)])
+        for n in range(3)
+    ]
+    found: dict[int, tuple[int, int, int]] = {}
+    for segment in segments:
+        values = label_map.values_of(segment.number)
+        along = [each[:, values].sum(axis=1) for each in counts]
+        if along[0].any():
+            k, j, i = (int(each.argmax()) * _EVERY for each in along)
+            found[segment.number] = (k, j, i)
+        elif (mask := values[labels]).any():
+            # So small that it lies between the voxels that were looked at.
+            k, j, i = (int(n) for n in np.argwhere(mask)[0])
+            found[segment.number] = (k, j, i)
+    return found
 
 
 class SceneCache:
@@ -240,13 +273,6 @@ class SceneCache:
             if key not in self._coming:
                 self._coming[key] = self._pool.submit(self._run, key, load)
             return self._coming[key]
-
-    def close(self) -> None:
-        """Forget everything and take no more."""
-        self._pool.shutdown(cancel_futures=True)
-        with self._lock:
-            self._ready.clear()
-            self._coming.clear()
 
     def _run(self, key: str, load: Callable[[], Scene]) -> Scene:
         try:
