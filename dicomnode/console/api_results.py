@@ -11,10 +11,10 @@ from fastapi.responses import FileResponse, Response
 from dicomnode.console.access import Person
 from dicomnode.console.parts import Parts
 from dicomnode.console.reduction import reduce_geometry, reduce_labels, reduce_voxels, steps_for
-from dicomnode.console.viewer import PICTURE_PROBLEMS, await_scene, find_job
+from dicomnode.console.result_files import names_of, names_patient
 from dicomnode.console.volumes import Scene, Volumes
+from dicomnode.console.waiting import PICTURE_PROBLEMS, await_scene, find_job
 from dicomnode.database.job_rows import JobRow
-from dicomnode.pipeline.objects import kind_of
 from dicomnode.results.nifti import encode_label_map, encode_volume
 from dicomnode.results.outline import write_outline
 
@@ -27,9 +27,6 @@ _TYPES: Final = {
 }
 _SHOWN: Final = frozenset((".json", ".png", ".txt"))
 """What a browser shows; the rest it stores."""
-
-_NAMES_A_PATIENT: Final = frozenset((".dcm", ".txt"))
-"""DICOM objects name the patient they are of, and so does their text."""
 
 _LEAST_SIDE, _MOST_SIDE = 16, 4096
 
@@ -61,7 +58,7 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
     def results(job_id: str, person: viewer) -> list[str]:
         """List the files of a job's results that whoever asks may take."""
         job = find_job(parts, job_id)
-        return [name for name in names_of(job) if person.sees_patients or not _is_named(name)]
+        return [name for name in names_of(job) if person.sees_patients or not names_patient(name)]
 
     @router.get("/results/ct.nii.gz", response_class=Response, responses=nifti_problems)
     async def ct(
@@ -124,16 +121,6 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
     return router
 
 
-def names_of(job: JobRow) -> list[str]:
-    """Return the names of a job's result files, texts of its reports among them."""
-    texts = [
-        re.sub(r"\.dcm$", ".txt", name)
-        for name in job.files
-        if kind_of(name) == "sr" and name.endswith(".dcm")
-    ]
-    return sorted([*job.files, *texts])
-
-
 def _give(parts: Parts, job: JobRow, name: str, person: Person) -> Response:
     """Return a result file, or answer why it is not given."""
     gone = HTTPException(410, "the results have been removed after their time")
@@ -141,7 +128,7 @@ def _give(parts: Parts, job: JobRow, name: str, person: Person) -> Response:
         if not job.files and job.state in {"done", "superseded"}:
             raise gone
         raise HTTPException(404, f"this job has: {', '.join(names_of(job)) or 'no results'}")
-    if _is_named(name) and not person.sees_patients:
+    if names_patient(name) and not person.sees_patients:
         raise HTTPException(403, f"{name} names the patient, and you are shown no patients")
     path = parts.outbox.path(job.files[re.sub(r"\.txt$", ".dcm", name)])
     if not path.is_file():
@@ -150,10 +137,6 @@ def _give(parts: Parts, job: JobRow, name: str, person: Person) -> Response:
     if name.endswith(".txt"):
         return Response(write_outline(path), media_type=_TYPES[".txt"], headers=headers)
     return FileResponse(path, media_type=_TYPES[PurePath(name).suffix], headers=headers)
-
-
-def _is_named(name: str) -> bool:
-    return PurePath(name).suffix in _NAMES_A_PATIENT
 
 
 def _encode(scene: Scene, what: Literal["ct", "segments"], max_side: int | None) -> bytes:

@@ -13,8 +13,9 @@ from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 
 from dicomnode import __version__
-from dicomnode.console import api_jobs, health, overview
+from dicomnode.console import api_jobs, api_results, health, overview, viewer
 from dicomnode.console.parts import Parts
+from dicomnode.console.volumes import open_volumes
 
 STRICT: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -61,4 +62,7 @@ def build_app(parts: Parts) -> FastAPI:
     app.include_router(health.build_router(parts.readiness))
     for module in (overview, api_jobs):
         app.include_router(module.build_router(parts))
+    volumes = open_volumes(parts)
+    app.include_router(viewer.build_router(parts, volumes))
+    app.include_router(api_results.build_router(parts, volumes))
     return app

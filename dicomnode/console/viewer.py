@@ -3,9 +3,7 @@
 All works without scripts but the page in three dimensions; ``static/viewer.js`` makes it pleasant.
 """
 
-import asyncio
 import json
-from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Annotated, Any, Final
 
@@ -17,6 +15,7 @@ from pydantic import BaseModel, Field
 from dicomnode.console.access import Person
 from dicomnode.console.findings_table import FindingsTable, tabulate
 from dicomnode.console.parts import Parts
+from dicomnode.console.result_files import describe_files, names_patient
 from dicomnode.console.slices import (
     DEFAULT_OPACITY,
     PLANES,
@@ -29,18 +28,10 @@ from dicomnode.console.slices import (
     encode_slice,
 )
 from dicomnode.console.view_state import ViewState, parse_segments
-from dicomnode.console.volumes import NoPicture, Scene, Volumes
-from dicomnode.database.job_rows import JobRow, get_job
+from dicomnode.console.volumes import Scene, Volumes
+from dicomnode.console.waiting import PICTURE_PROBLEMS, await_scene, find_job
+from dicomnode.database.job_rows import JobRow
 from dicomnode.pipeline.objects import SUMMARY_FILE
-
-LOAD_SECONDS: Final = 60.0
-"""How long a request waits for a volume before it is told to come again."""
-
-PICTURE_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    404: {"description": "There is no such job or slice, or its series makes no volume."},
-    410: {"description": "What it was made of has been removed after its time."},
-    503: {"description": "The volume is still being assembled; come again."},
-}
 
 _WITH_NIIVUE: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -153,7 +144,7 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
     @pages.get("/jobs/{job_id}/view")
     async def view(job_id: str, request: Request, person: viewer) -> Response:
         job = await run_in_threadpool(find_job, parts, job_id)
-        context = await run_in_threadpool(_about, parts, job)
+        context = await run_in_threadpool(_about, parts, job, person)
         try:
             scene = await await_scene(volumes, job)
         except HTTPException as error:
@@ -170,7 +161,7 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
     @pages.get("/jobs/{job_id}/view/3d")
     async def view_3d(job_id: str, request: Request, person: viewer) -> Response:
         job = await run_in_threadpool(find_job, parts, job_id)
-        context = await run_in_threadpool(_about, parts, job)
+        context = await run_in_threadpool(_about, parts, job, person)
         scene = await await_scene(volumes, job)
         segments = [
             {
@@ -195,35 +186,12 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
     @pages.get("/jobs/{job_id}/findings")
     def findings(job_id: str, request: Request, person: viewer) -> Response:
         job = find_job(parts, job_id)
-        return parts.pages.render(request, "viewer_findings.html", person, **_about(parts, job))
+        return parts.pages.render(
+            request, "viewer_findings.html", person, **_about(parts, job, person)
+        )
 
     router.include_router(pages)
     return router
-
-
-def find_job(parts: Parts, job_id: str) -> JobRow:
-    """Return a job, or answer that there is none."""
-    with parts.database.begin() as transaction:
-        job = get_job(transaction, job_id)
-    if job is None:
-        raise HTTPException(404, "there is no such job")
-    return job
-
-
-async def await_scene(volumes: Volumes, job: JobRow) -> Scene:
-    """Wait for a job's scene without holding a thread, or answer why there is none."""
-    coming: Future[Scene] = await run_in_threadpool(volumes.request, job)
-    try:
-        # Shielded: who leaves must not take the volume from those who wait for it too.
-        return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(coming)), LOAD_SECONDS)
-    except NoPicture as error:
-        raise HTTPException(error.status, error.sentence) from None
-    except TimeoutError:
-        raise HTTPException(
-            503,
-            "The volume is still being assembled; try again in a moment.",
-            headers={"Retry-After": "5"},
-        ) from None
 
 
 def read_findings(parts: Parts, job: JobRow) -> FindingsTable | None:
@@ -237,12 +205,16 @@ def read_findings(parts: Parts, job: JobRow) -> FindingsTable | None:
     return tabulate(json.loads(content))
 
 
-def _about(parts: Parts, job: JobRow) -> dict[str, Any]:
+def _about(parts: Parts, job: JobRow, person: Person) -> dict[str, Any]:
     """Return what every page on a job's results shows."""
+    files = describe_files(job)
+    given = [each for each in files if person.sees_patients or not names_patient(each[0])]
     return {
         "job": job,
         "findings": read_findings(parts, job),
         "results_gone": not job.files and job.state in {"done", "superseded"},
+        "files": given,
+        "hides_files": len(given) < len(files),
     }
 
 

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dicomnode.console.parts import Parts
 from dicomnode.database import Database
 from dicomnode.database.job_rows import JobRow
 from dicomnode.database.series_rows import list_instances
@@ -208,6 +209,17 @@ class Volumes:
         if not all(path.is_file() for path in paths):
             raise NoPicture(410, _GONE)
         return paths
+
+
+def open_volumes(parts: Parts) -> Volumes:
+    """Return the volumes of a console, as it is configured."""
+    return Volumes(
+        parts.database,
+        parts.store,
+        parts.outbox,
+        gates={name: each.gate for name, each in parts.setups.items()},
+        limit_bytes=parts.config.console.volume_cache_bytes,
+    )
 
 
 def find_fullest(
