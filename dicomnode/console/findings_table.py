@@ -133,19 +133,26 @@ def _answer(classification: Mapping[str, Any]) -> Answer:
     is_probability = classification["score_kind"] == "probability"
     scale = 100 if is_probability else 1
     threshold = classification["threshold"]
+    measurements = tuple(
+        (each["name"]["meaning"], f"{figure(each['value'])} {_unit(each)}".strip())
+        for each in classification["measurements"]
+    )
+    scores = tuple(
+        (each["class"], _share(each["score"], scale)) for each in classification["scores"]
+    )
     return Answer(
         question=classification["question"]["meaning"],
         answer=classification["answer"]["meaning"],
+        # A score that is given again as a measurement, under a longer name, is said once.
         scores=tuple(
-            (each["class"], _share(each["score"], scale)) for each in classification["scores"]
+            (name, share)
+            for name, share in scores
+            if not any(of.startswith(name) and share == value for of, value in measurements)
         ),
         score_name="Probability" if is_probability else "Share",
         rule=classification["rule"],
         threshold=None if threshold is None else _share(threshold, scale),
-        measurements=tuple(
-            (each["name"]["meaning"], f"{figure(each['value'])} {_unit(each)}".strip())
-            for each in classification["measurements"]
-        ),
+        measurements=measurements,
         model=classification["model"],
     )
 

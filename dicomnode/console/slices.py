@@ -36,7 +36,7 @@ _LETTERS: Final = (("L", "R"), ("P", "A"), ("H", "F"))
 """Toward and against each axis of LPS patient space (PS3.3 C.7.6.1.1.1)."""
 _SLANTED: Final = 0.2
 """Least cosine, of 78 degrees, for a second letter: less is how patients lie."""
-_MARK_PIXELS: Final = 18
+_MARK_PIXELS: Final = 22
 
 _LEAST_PIXELS, _MOST_PIXELS = 512, 1024
 """The longest side of a volume is drawn so long, whatever its spacing."""

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Annotated, Any, Final
 
+import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
@@ -27,7 +28,7 @@ from dicomnode.console.slices import (
     draw_slice,
     encode_slice,
 )
-from dicomnode.console.view_state import ViewState, parse_segments
+from dicomnode.console.view_state import ViewState, most_telling, parse_segments
 from dicomnode.console.volumes import Scene, Volumes
 from dicomnode.console.waiting import PICTURE_PROBLEMS, await_scene, find_job
 from dicomnode.database.job_rows import JobRow
@@ -179,6 +180,7 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
             **context,
             scene=scene,
             segments_json=json.dumps(segments),
+            place_json=json.dumps(place_ras(scene)),
         )
         answer.headers["Content-Security-Policy"] = _WITH_NIIVUE
         return answer
@@ -216,6 +218,14 @@ def _about(parts: Parts, job: JobRow, person: Person) -> dict[str, Any]:
         "files": given,
         "hides_files": len(given) < len(files),
     }
+
+
+def place_ras(scene: Scene) -> list[float]:
+    """Return where the slices lie that are shown first, in RAS millimeters as NIfTI has them."""
+    slices = most_telling(scene)
+    place = np.array([slices["sagittal"], slices["coronal"], slices["axial"]], dtype=float)
+    left, back, up = scene.geometry.to_lps(place)
+    return [-float(left), -float(back), float(up)]
 
 
 def _describe(scene: Scene) -> Slices:

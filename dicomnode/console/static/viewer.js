@@ -202,7 +202,9 @@
       plane.turned -= whole;
       plane.go(plane.index + forward(plane) * Math.sign(whole) * Math.min(Math.abs(whole), 3));
     }, { passive: false });
-    screen.addEventListener("click", (event) => plane.pick(event));
+    screen.addEventListener("click", (event) => {
+      if (!event.target.matches("a")) plane.pick(event);
+    });
     for (const [selector, step] of [[".previous", -1], [".next", 1]]) {
       const old = figure.querySelector(selector);
       const button = document.createElement("button");
