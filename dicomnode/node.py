@@ -16,9 +16,7 @@ from fastapi import FastAPI
 from dicomnode.config import (
     Config,
     ConsoleConfig,
-    DimseDestination,
     InferenceConfig,
-    PipelineConfig,
 )
 from dicomnode.console.app import build_app
 from dicomnode.console.health import build_health_app
@@ -115,10 +113,6 @@ def open_triton(config: Config, stack: ExitStack, *, run_dir: Path | None = None
 Role = Literal["receive", "work", "console"]
 
 ALL_ROLES: Final[frozenset[Role]] = frozenset(("receive", "work", "console"))
-
-
-def _policy(config: PipelineConfig) -> StorePolicy:
-    return StorePolicy(config.store_classes, refuse_others=config.other_classes == "refuse")
 
 
 def _credentials(config: InferenceConfig) -> Credentials | None:
@@ -310,10 +304,10 @@ class Node:
             quarantine=Quarantine(config.data_dir),
             sink=registry,
             on_commitment=partial(_take_report, database, jobs, config)
-            if _asks_for_commitment(config)
+            if config.asks_for_commitment
             else ignore_report,
             commitment=commitments,
-            policies={name: _policy(each.config) for name, each in self._setups.items()},
+            policies={name: StorePolicy.of(each.config) for name, each in self._setups.items()},
             limits=self._limits(store, database, registry),
             ignored=IgnoredInstances(database).note,
         )
@@ -438,13 +432,6 @@ class Node:
     def stop(self) -> None:
         """Stop in the reverse order: no new associations, open ones end, running work ends."""
         self._parts.close()
-
-
-def _asks_for_commitment(config: Config) -> bool:
-    return any(
-        isinstance(each, DimseDestination) and each.storage_commitment
-        for each in config.destinations.values()
-    )
 
 
 def _take_report(
