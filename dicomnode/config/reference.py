@@ -154,6 +154,10 @@ def _kind(entry: Mapping[str, Any]) -> str:
         return "list of tables" if "$ref" in items else f"list of {_kind(items)}"
     if "additionalProperties" in entry and entry.get("type") == "object":
         return f"table of {_kind(entry['additionalProperties'])} by name"
+    return _simple_kind(entry)
+
+
+def _simple_kind(entry: Mapping[str, Any]) -> str:
     if entry.get("format") == "path":
         return "path"
     word = _WORDS.get(str(entry.get("type")), "number")
