@@ -13,6 +13,11 @@ from dicomnode.tls import describe_profile
 
 _DIMSE_SECTIONS: Final = ("receive", "receive.commitment")
 _NOT_DICOM: Final = ("segment", "classify")
+_AUDIT_PROFILES: Final = {
+    "tls": "Audit Trail Message Transmission Profile - SYSLOG-TLS (PS3.15 A.6)",
+    "udp": "Audit Trail Message Transmission Profile - SYSLOG-UDP (PS3.15 A.7)",
+    "tcp": "sent by syslog over TCP, which is no profile of PS3.15",
+}
 _SECRET: Final = ("users",)
 
 
@@ -53,6 +58,13 @@ def write_configuration(page: Page, config: Config) -> None:
         ("6.5", "Configuration of Real-Time Video Service"),
     ):
         page.not_applicable(number, title)
+
+    page.heading("6.6", "Configuration of Audit Trail - Syslog")
+    if config.console.audit is None:
+        page.text("Not configured: there is no `[console.audit]`.")
+    else:
+        audit = _value(values, "console.audit")
+        _write_section(page, "[console.audit]", _at(known, "console.audit"), audit)
 
 
 def _write_destinations(
@@ -136,9 +148,9 @@ def write_security(page: Page, config: Config) -> None:
         ("8.4.3", "Media Storage Security Profiles"),
         ("8.4.4", "Attribute Confidentiality Profiles"),
         ("8.4.5", "Digital Signature Profiles"),
-        ("8.4.6", "Additional DICOM Security Profiles"),
     ):
         page.not_applicable(number, title)
+    _write_audit(page, config)
     page.heading("8.5", "User Identity Negotiation Support")
     page.text("Section 7.1.1.")
     page.heading("8.6", "Web Services Security Features")
@@ -152,6 +164,19 @@ def write_security(page: Page, config: Config) -> None:
     page.text(
         "Log lines and metrics hold UIDs, AE titles and addresses, and no attribute of a patient. "
         "Files of the spool are not encrypted by the node: use an encrypted disk."
+    )
+
+
+def _write_audit(page: Page, config: Config) -> None:
+    audit = config.console.audit
+    if audit is None:
+        page.not_applicable("8.4.6", "Additional DICOM Security Profiles")
+        return
+    page.heading("8.4.6", "Additional DICOM Security Profiles")
+    sent = _AUDIT_PROFILES[audit.transport]
+    page.text(
+        f"Audit Trail Message Format Profile (PS3.15 A.5), {sent}, to {audit.host} port "
+        f"{audit.port}: what is done and seen in the console."
     )
 
 

@@ -57,6 +57,7 @@ ANNEX_N = (
     "6.3 Configuration of DICOM Web Services",
     "6.4 Configuration of Media Storage Service",
     "6.5 Configuration of Real-Time Video Service",
+    "6.6 Configuration of Audit Trail - Syslog",
     "7 Network and Media Communication Details",
     "7.1 General",
     "7.1.1 General Association Parameters",
