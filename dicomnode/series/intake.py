@@ -162,11 +162,27 @@ class Intake:
         now = datetime.now(UTC)
         arrived = Arrived(pipeline=pipeline, ref=ref, calling_ae_title=calling_ae_title, at=now)
         stored = _Stored(self._clock(), association_id, arrived)
-        self._touch(association_id, (pipeline, ref.series_instance_uid))
-        if self._first_digest(pipeline, ref) == ref.sha256:
+        first = self._known_digest(association_id, pipeline, ref)
+        if first is None:
+            self._touch(association_id, (pipeline, ref.series_instance_uid))
+            first = self._first_digest(pipeline, ref)
+        if first == ref.sha256:
             self._rows.put(stored)
             return True
         return self._record_other_content(stored)
+
+    def _known_digest(self, association_id: str, pipeline: str, ref: InstanceRef) -> str | None:
+        """Do as `_touch` and `_first_digest` where that takes no database: nearly always."""
+        key = (pipeline, ref.series_instance_uid)
+        with self._lock:
+            known = self._digests.get(key)
+            if known is None or key not in self._touched.get(association_id, ()):
+                return None
+            if ref.sop_instance_uid in known:
+                return known[ref.sop_instance_uid]
+            if self._asks_elsewhere(pipeline):
+                return None
+            return known.setdefault(ref.sop_instance_uid, ref.sha256)
 
     def _touch(self, association_id: str, key: Key) -> None:
         """Tell other receivers, once an association and series, and before Success is told."""
@@ -199,13 +215,16 @@ class Intake:
         with self._lock:
             return known.setdefault(ref.sop_instance_uid, ref.sha256)
 
+    def _asks_elsewhere(self, pipeline: str) -> bool:
+        return self._duplicates.get(pipeline, "keep-first") == "refuse"
+
     def _digest_elsewhere(self, pipeline: str, ref: InstanceRef) -> str | None:
         """Return the digest of an instance with this UID that another series holds, if any.
 
         Asked of the database only where the sender is told of it, since it costs a query for each
         instance.  Elsewhere it is enough to find out when the row is written.
         """
-        if self._duplicates.get(pipeline, "keep-first") != "refuse":
+        if not self._asks_elsewhere(pipeline):
             return None
         with self._lock:
             for (other, _), digests in self._digests.items():
