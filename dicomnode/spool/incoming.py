@@ -5,7 +5,6 @@ Where it goes in the end and whether it is wanted, `instances` and its callers k
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from dicomnode.errors import SpoolFull
+from dicomnode.spool.digest import start_digest
 from dicomnode.spool.durable import write_all
 from dicomnode.spool.folders import OpenFolders, Part
 from dicomnode.spool.identify import identify_head
@@ -59,7 +59,7 @@ class Incoming:
         self._free_bytes = free_bytes
         self._room = 0
         self._head = bytearray()
-        self._digest = hashlib.sha256()
+        self._digest = start_digest()
         self._folders = folders
         self._part: Part | None = None
         self._failure: SpoolFull | None = None
@@ -72,7 +72,7 @@ class Incoming:
             raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
 
     @property
-    def sha256(self) -> str:
+    def digest(self) -> str:
         """Hexadecimal digest of what was written."""
         return self._digest.hexdigest()
 

@@ -7,7 +7,6 @@ the same time.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +16,7 @@ from typing import Final
 from dicomnode.errors import InstanceUnreadable, SpoolFull, StateError
 from dicomnode.log import get_logger
 from dicomnode.model.instance import InstanceRef
+from dicomnode.spool.digest import start_digest
 from dicomnode.spool.durable import make_folder_durably, remove_leftovers, sync_folder
 from dicomnode.spool.folders import OpenFolders
 from dicomnode.spool.incoming import Incoming
@@ -32,7 +32,7 @@ _log = get_logger(__name__)
 
 
 class InstanceStore:
-    """The instances below one folder, as ``instances/<pipeline>/<series>/<sop>.<sha256[:16]>.dcm``.
+    """The instances below one folder, as ``instances/<pipeline>/<series>/<sop>.<digest[:16]>.dcm``.
 
     The digest in the name makes a repeated C-STORE a no-op, and keeps different objects of one SOP
     Instance UID apart.
@@ -206,7 +206,7 @@ class InstanceStore:
         SpoolFull
             If the reserve would be touched, or the file system refuses.
         """
-        digest, size_bytes = incoming.sha256, incoming.size_bytes
+        digest, size_bytes = incoming.digest, incoming.size_bytes
         name = f"{identity.sop_instance_uid}.{digest[:_DIGEST_IN_NAME]}.dcm"
         below = f"{_FOLDER}/{pipeline}/{identity.series_instance_uid}"
         key = f"{below}/{name}"
@@ -233,7 +233,7 @@ class InstanceStore:
             study_instance_uid=identity.study_instance_uid,
             series_instance_uid=identity.series_instance_uid,
             transfer_syntax_uid=kept or transfer_syntax_uid,
-            sha256=digest,
+            digest=digest,
             size_bytes=size_bytes,
             key=key,
         )
@@ -286,7 +286,7 @@ class InstanceStore:
         OSError
             If the file is there and cannot be read.
         """
-        digest = hashlib.sha256()
+        digest = start_digest()
         try:
             with self.path(ref.key).open("rb") as file:
                 read_file_meta(file)
@@ -294,7 +294,7 @@ class InstanceStore:
                     digest.update(chunk)
         except (FileNotFoundError, InstanceUnreadable):
             return False
-        return digest.hexdigest() == ref.sha256
+        return digest.hexdigest() == ref.digest
 
     def path(self, key: str) -> Path:
         """Return where the file of `key` lies.
@@ -419,7 +419,7 @@ def _stored_syntax(path: Path, size_bytes: int) -> str | None:
 
 def _read_ref(path: Path, key: str) -> InstanceRef:
     meta, identity, data_set = read_stored(path)
-    digest = hashlib.sha256(data_set).hexdigest()
+    digest = start_digest(data_set).hexdigest()
     expected = f"{identity.sop_instance_uid}.{digest[:_DIGEST_IN_NAME]}.dcm"
     if path.name != expected:
         raise InstanceUnreadable(f"wanted the name {expected} for this content, found {path.name}")
@@ -433,7 +433,7 @@ def _read_ref(path: Path, key: str) -> InstanceRef:
         study_instance_uid=identity.study_instance_uid,
         series_instance_uid=identity.series_instance_uid,
         transfer_syntax_uid=meta.transfer_syntax_uid,
-        sha256=digest,
+        digest=digest,
         size_bytes=len(data_set),
         key=key,
     )
