@@ -71,8 +71,10 @@ class Endpoint:
     where: str
 
 
-def open_triton(config: Config, stack: ExitStack, *, run_dir: Path | None = None) -> TritonClient:
-    """Return a client of the configured server; the embedded one is started first.
+def open_triton(
+    config: Config, stack: ExitStack, *, run_dir: Path | None = None
+) -> tuple[TritonClient, EmbeddedTriton | None]:
+    """Return a client of the configured server, and the embedded one, which is started first.
 
     Parameters
     ----------
@@ -88,6 +90,7 @@ def open_triton(config: Config, stack: ExitStack, *, run_dir: Path | None = None
         If the embedded server cannot run here or does not load its models.
     """
     address = config.inference.triton
+    server = None
     if address == "embedded":
         folder = config.data_dir / "triton" if run_dir is None else run_dir
         server = EmbeddedTriton(
@@ -109,7 +112,7 @@ def open_triton(config: Config, stack: ExitStack, *, run_dir: Path | None = None
         credentials=_credentials(config.inference),
     )
     stack.callback(client.close)
-    return client
+    return client, server
 
 
 Role = Literal["receive", "work", "console"]
@@ -164,6 +167,7 @@ class Node:
         self._parts = ExitStack()
         self._database: Database | None = None
         self._client: TritonClient | None = None
+        self._triton: EmbeddedTriton | None = None
         self._receiver: StorageSCP | None = None
         self._console: ConsoleServer | None = None
 
@@ -212,7 +216,7 @@ class Node:
             run_dir = config.data_dir / "triton"
             if not is_whole and config.inference.triton == "embedded":
                 run_dir = run_dir / self._claim("triton")
-            client = open_triton(config, self._parts, run_dir=run_dir)
+            client, self._triton = open_triton(config, self._parts, run_dir=run_dir)
             self._client = client
         else:
             # Never asked: what asks is not taken from its queue.
@@ -227,6 +231,7 @@ class Node:
             client=client,
             jobs=jobs,
             destinations=config.destinations,
+            waits=(config.inference.first_retry_seconds, config.inference.longest_retry_seconds),
             return_to={
                 each.ae_title: each.return_to
                 for each in config.receive.allowed_callers
@@ -426,8 +431,10 @@ class Node:
             return "not started"
         models = {model for each in self._setups.values() for model in each.triton_models}
         try:
-            if not self._client.is_ready(models):
-                return f"waiting for {', '.join(sorted(models))}"
+            missing = self._client.missing(models)
+            if missing:
+                trouble = None if self._triton is None else self._triton.trouble
+                return trouble or missing
             for setup in self._setups.values():
                 for manifest in setup.manifests:
                     self._client.check_contract(manifest)

@@ -110,9 +110,13 @@ class TritonClient:
 
     def is_ready(self, models: Iterable[str] = ()) -> bool:
         """Whether the server answers and all of `models` can be asked, now."""
+        return not self.missing(models)
+
+    def missing(self, models: Iterable[str] = ()) -> str:
+        """Say in words what of server and models is not ready now; empty if all is."""
         missing = self._missing(models, deadline_seconds=_STATE_SECONDS)
         metrics.TRITON_UP.set(0 if missing else 1)
-        return not missing
+        return missing
 
     def wait_ready(
         self,

@@ -29,7 +29,7 @@ from dicomnode.database.job_rows import (
 )
 from dicomnode.database.series_rows import list_instances, set_fault
 from dicomnode.engine import JobQueue, run_step
-from dicomnode.errors import InferenceCancelled, NodeError, StateError
+from dicomnode.errors import InferenceCancelled, InferenceInterrupted, NodeError, StateError
 from dicomnode.imaging.contents import Faulty, SeriesContents
 from dicomnode.imaging.volume import SeriesFault
 from dicomnode.inference.client import TritonClient
@@ -52,8 +52,11 @@ from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
 from dicomnode.spool.workspace import Workspace
 
-_FIRST_WAIT_SECONDS: Final = 5.0
-_LONGEST_WAIT_SECONDS: Final = 60.0
+_WAITS_SECONDS: Final = (5.0, 60.0)
+
+# A series that so many attempts of the inference server did not survive is not asked about again:
+# each attempt costs the other series that are being analyzed theirs.
+_MOST_INTERRUPTIONS: Final = 5
 
 __all__ = ("Workflows", "queues", "submit")
 
@@ -95,6 +98,8 @@ class Workflows:
         By name, as configured.
     return_to : mapping of str to str, optional
         ``AET@HOST:PORT`` by calling AE title, for the destination ``sender``.
+    waits : tuple of float, optional
+        First and longest pause of a job that waits, seconds.
     """
 
     def __init__(
@@ -109,6 +114,7 @@ class Workflows:
         jobs: JobQueue,
         destinations: Mapping[str, Destination],
         return_to: Mapping[str, str] | None = None,
+        waits: tuple[float, float] = _WAITS_SECONDS,
     ) -> None:
         self._database = database
         self._store = store
@@ -117,6 +123,7 @@ class Workflows:
         self._setups = setups
         self._client = client
         self._jobs = jobs
+        self._waits = waits
         self._delivery = Delivery(
             database,
             outbox,
@@ -178,6 +185,8 @@ class Workflows:
             return step(job)
         except InferenceCancelled:
             return "cancelled"  # which its record says already
+        except InferenceInterrupted as error:
+            return self._interrupted(job, error)
         except NodeError as error:
             state = "waiting" if error.retryable else "failed"
             ended = self._end(job, state, reason=type(error).__name__, sentence=str(error))
@@ -188,6 +197,16 @@ class Workflows:
             self._end(job, "failed", reason=type(error).__name__, sentence="internal error")
             _log.exception("job_failed", job=job.id, stage=stage)
             return "failed"
+
+    def _interrupted(self, job: JobRow, error: InferenceInterrupted) -> str:
+        """Wait for the server to come back, unless it goes whenever it is asked about this."""
+        count = job.interruptions + 1
+        with self._database.begin() as transaction:
+            end_stage(transaction, job.id, runner=str(job.runner), interruptions=count)
+        told = f"attempt {count} that the inference server did not survive: {error}"
+        state = "waiting" if count < _MOST_INTERRUPTIONS else "failed"
+        ended = self._end(job, state, reason=type(error).__name__, sentence=told)
+        return "wait" if ended == "waiting" else ended
 
     def _assemble(self, job: JobRow) -> str:
         with self._database.begin() as transaction:
@@ -338,7 +357,8 @@ class Workflows:
         return self._in_words(self._job(job_id), "hand_over", hand_over)
 
     def _wait(self, job_id: str, attempt: int) -> None:
-        delay = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 10))
+        first, longest = self._waits
+        delay = min(longest, first * 2 ** min(attempt - 1, 10))
         with self._database.begin() as transaction:
             if plan_attempt(transaction, job_id, after=attempt):
                 enqueue_analysis(self._jobs, transaction, job_id, attempt + 1, delay_seconds=delay)
