@@ -8,6 +8,7 @@ deliver:  send -> done | ask for commitment | send again later, durably | parked
 from __future__ import annotations
 
 import uuid
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -359,6 +360,9 @@ class Workflows:
     def _wait(self, job_id: str, attempt: int) -> None:
         first, longest = self._waits
         delay = min(longest, first * 2 ** min(attempt - 1, 10))
+        if self._job(job_id).interruptions:
+            # Apart from the others that were interrupted with it: one of them may be the cause.
+            delay *= 1 + zlib.crc32(job_id.encode()) / 2**32
         with self._database.begin() as transaction:
             if plan_attempt(transaction, job_id, after=attempt):
                 enqueue_analysis(self._jobs, transaction, job_id, attempt + 1, delay_seconds=delay)

@@ -150,6 +150,8 @@ def test_an_absent_server_is_waited_for_however_often_it_was_interrupted(bench):
         assert bench.jobs.run_next() == "wait"
 
     assert bench.job(job_id).interruptions == 1
+    # Jobs that were interrupted together come back one by one.
+    assert 5 < bench.jobs.delays[analysis_workflow_id(job_id, 2)] < 10
 
 
 def test_a_fault_that_no_retry_mends_fails_the_job_in_words(bench):
