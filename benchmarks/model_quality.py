@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dicomnode.errors import SeriesError
 from dicomnode.imaging.files import find_series
-from dicomnode.imaging.orient import to_orientation
+from dicomnode.imaging.grid import ModelGrids
 from dicomnode.imaging.volume import read_series
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.embedded import EmbeddedTriton
@@ -56,11 +56,12 @@ def main(folder: Path) -> None:
 def _row(
     client: TritonClient, name: str, volume: Volume, reference: NDArray[np.uint8] | None
 ) -> str:
+    grids = ModelGrids(volume)
     found: list[Segmented] = []
     seconds = []
     for manifest in (_MANIFESTS["lung"], _MANIFESTS["opacities"]):
         begin = time.perf_counter()
-        labels = label_volume(client, manifest, volume, found)
+        labels = label_volume(client, manifest, grids, found)
         seconds.append(time.perf_counter() - begin)
         segments = describe_segments(
             manifest,
@@ -76,7 +77,7 @@ def _row(
         lungs = found[0].labels > 0
         both = np.count_nonzero(lungs & (reference > 0))
         dice = f"{2 * both / (np.count_nonzero(lungs) + np.count_nonzero(reference)):.3f}"
-    view = to_orientation(volume, "LPS")
+    view = grids.to("LPS")
     guards = check_lungs(view.apply(found[0].labels), found[0].segments)
     names = ", ".join(each.name for each in guards)
     times = " | ".join(f"{each:.1f}" for each in seconds)
