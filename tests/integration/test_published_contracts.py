@@ -4,7 +4,6 @@ What is expected is computed here, in numpy, from the definitions: no code of th
 orientation, crop, resampling, area averaging or class order.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from dicomnode.config import Config
 from dicomnode.errors import ModelContractMismatch
 from dicomnode.imaging.grid import ModelGrids
 from dicomnode.inference.client import TritonClient
-from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.manifest import CONTRACTS, find_manifests
 from dicomnode.inference.measure import describe_segments
 from dicomnode.inference.ratios import Segmented
@@ -24,20 +22,15 @@ from dicomnode.pipeline.asking import classify_volume, label_volume
 from dicomnode.pipeline.setup import build_setups
 from dicomnode.spool.workspace import Workspace
 
-STAND_INS = Path(__file__).resolve().parents[1] / "support" / "clara_models"
 MANIFESTS = find_manifests([CONTRACTS])
 
 # Source spacing and the network's, X, Y, Z.
 SPACING, NETWORK = (1.5, 1.6, 3.0), (0.8, 0.8, 5.0)
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonClient]:
-    server = EmbeddedTriton(
-        repositories=[STAND_INS], run_dir=tmp_path_factory.mktemp("clara"), startup_seconds=60
-    )
-    with server, TritonClient(server.address, timeout_seconds=60) as client:
-        yield client
+@pytest.fixture
+def client(stand_ins: TritonClient) -> TritonClient:
+    return stand_ins
 
 
 def lungs_lps(shape=(37, 150, 170)) -> np.ndarray:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from dicomnode.imaging.export import write_volume
 from dicomnode.imaging import grid as grid_module
+from dicomnode.imaging.export import write_volume
 from dicomnode.imaging.grid import ModelGrids, needs_resampling, straighten, to_model_grid
 from dicomnode.imaging.volume import read_volume
 from dicomnode.model.volume import SourceFrame, Volume, VolumeGeometry
