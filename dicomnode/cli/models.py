@@ -36,7 +36,7 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         setups = build_setups(settings)
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="dicomnode-")))
         with talk.status("starting" if settings.inference.triton == "embedded" else "asking"):
-            client, _server = open_triton(settings.model_copy(update={"data_dir": scratch}), stack)
+            client = open_triton(settings.model_copy(update={"data_dir": scratch}), stack)
             server = client.server_identity()
             manifests = {each.name: each for setup in setups.values() for each in setup.manifests}
             rows = [_ask(client, manifest) for manifest in manifests.values()]

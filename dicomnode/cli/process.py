@@ -78,7 +78,7 @@ def process(
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="dicomnode-")))
         outcomes: list[SeriesOutcome] = []
         with talk.status("starting the inference server") as status:
-            client, _server = open_triton(settings.model_copy(update={"data_dir": scratch}), stack)
+            client = open_triton(settings.model_copy(update={"data_dir": scratch}), stack)
             client.wait_ready(
                 setup.triton_models, deadline_seconds=settings.inference.startup_seconds
             )

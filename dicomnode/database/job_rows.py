@@ -365,9 +365,3 @@ def record_sent(
         status=status,
         sent_at=datetime.now(UTC),
     )
-
-
-def count_jobs(transaction: Transaction) -> dict[str, int]:
-    """Return the number of jobs by state."""
-    rows = transaction.execute(sa.select(job.c.state, sa.func.count()).group_by(job.c.state))
-    return {str(state): int(count) for state, count in rows}

@@ -66,11 +66,6 @@ class FoundFiles:
     left_out: tuple[LeftOut, ...]
 
 
-def group_series(paths: Iterable[Path]) -> dict[str, SeriesFiles]:
-    """Return the CT series in files and folders, by Series Instance UID, as `find_series`."""
-    return find_series(paths).series
-
-
 def find_series(paths: Iterable[Path]) -> FoundFiles:
     """Sort files, and the files of folders and their subfolders, into CT series.
 

@@ -139,9 +139,8 @@ class EmbeddedTriton:
         """Whether the server ran, answered and had all models when last looked at."""
         return self._up.is_set()
 
-    @property
-    def trouble(self) -> str | None:
-        """Why the server is not up, in words, if it was and has ended since; else None."""
+    def explain(self) -> str | None:
+        """Return why the server is not up, in words, if it was and has ended since; else None."""
         return None if self._up.is_set() else self._restarts.sentence or None
 
     def start(self) -> None:

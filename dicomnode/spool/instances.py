@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -368,29 +367,6 @@ class InstanceStore:
             # Not empty: something came since, or lies there that is not ours to remove.
             with contextlib.suppress(OSError):
                 folder.rmdir()
-
-    def remove_series(self, *, pipeline: str, series_instance_uid: str) -> int:
-        """Remove all stored instances of a series.
-
-        Returns
-        -------
-        int
-            How many there were; a series that is not there has none.
-
-        Raises
-        ------
-        StateError
-            If the names lead elsewhere.
-        OSError
-            If a file cannot be removed.
-        """
-        folder = self.path(f"{_FOLDER}/{pipeline}/{series_instance_uid}")
-        if not folder.is_dir():
-            return 0
-        count = sum(1 for each in folder.iterdir() if each.suffix == ".dcm")
-        shutil.rmtree(folder)
-        sync_folder(folder.parent)
-        return count
 
 
 def checked_path(root: Path, key: str, *, below: str) -> Path:

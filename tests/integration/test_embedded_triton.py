@@ -118,8 +118,8 @@ def test_a_killed_server_comes_back_at_the_same_address(server: EmbeddedTriton):
         # Nobody can take its port meanwhile.
         with socket.socket() as other, pytest.raises(OSError, match="in use"):
             other.bind(("127.0.0.1", int(address.rpartition(":")[2])))
-        wait_for(lambda: server.trouble is not None, seconds=5)
-        assert server.trouble.startswith("the embedded inference server was ended by SIGKILL")
+        wait_for(lambda: server.explain() is not None, seconds=5)
+        assert server.explain().startswith("the embedded inference server was ended by SIGKILL")
         client.wait_ready(["awkward"], deadline_seconds=30)
 
         answer = client.infer("awkward", order(0), LABELS)
@@ -127,7 +127,7 @@ def test_a_killed_server_comes_back_at_the_same_address(server: EmbeddedTriton):
     assert answer["LABELS"].shape == (3, 5, 7)
     assert server.address == address
     wait_for(server.is_up)
-    assert server.trouble is None
+    assert server.explain() is None
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_a_server_that_lives_and_does_not_answer_is_started_again(
         if whom == "server and guardian":
             os.kill(process.parent_pid, signal.SIGSTOP)
 
-        wait_for(lambda: server.trouble is not None)
-        assert "lived and did not answer" in server.trouble
+        wait_for(lambda: server.explain() is not None)
+        assert "lived and did not answer" in server.explain()
         wait_for(server.is_up)
 
         assert process_of(server).pid != process.pid

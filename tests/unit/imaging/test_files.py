@@ -3,7 +3,7 @@ from pathlib import Path
 import pydicom
 from pydicom.uid import ImplicitVRLittleEndian
 
-from dicomnode.imaging.files import find_series, group_series
+from dicomnode.imaging.files import find_series
 from tests.support.ct import make_series
 
 
@@ -15,7 +15,7 @@ def test_files_of_folders_and_subfolders_are_grouped_by_series(tmp_path):
     one = make_series(tmp_path / "a" / "deep", seed=1)
     two = make_series(tmp_path / "b", seed=2)
 
-    found = group_series([tmp_path])
+    found = find_series([tmp_path]).series
 
     ds_one, ds_two = pydicom.dcmread(one[0]), pydicom.dcmread(two[0])
     assert sorted(found) == sorted([ds_one.SeriesInstanceUID, ds_two.SeriesInstanceUID])
@@ -27,7 +27,7 @@ def test_a_file_named_twice_counts_once(tmp_path):
     paths = make_series(tmp_path / "a", seed=1)
     (tmp_path / "link").symlink_to(tmp_path / "a", target_is_directory=True)
 
-    (series,) = group_series([tmp_path / "a", *paths, tmp_path]).values()
+    (series,) = find_series([tmp_path / "a", *paths, tmp_path]).series.values()
 
     assert len(series.paths) == len(paths)
 
@@ -36,7 +36,7 @@ def test_a_link_back_to_a_folder_above_ends(tmp_path):
     make_series(tmp_path / "a", seed=1)
     (tmp_path / "a" / "up").symlink_to(tmp_path, target_is_directory=True)
 
-    assert len(group_series([tmp_path])) == 1
+    assert len(find_series([tmp_path]).series) == 1
 
 
 def test_what_is_left_out_is_listed_with_a_reason(tmp_path):
@@ -69,7 +69,7 @@ def test_a_file_without_preamble_and_meta_information_is_found(tmp_path):
     bare = tmp_path / "bare"
     pydicom.dcmwrite(bare, _without_meta(path), implicit_vr=True, little_endian=True)
 
-    (series,) = group_series([bare]).values()
+    (series,) = find_series([bare]).series.values()
 
     assert series.paths == (bare,)
     assert bare.read_bytes()[128:132] != b"DICM"

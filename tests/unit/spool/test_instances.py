@@ -326,31 +326,13 @@ def test_a_scan_puts_aside_what_is_not_what_its_name_says(store, tmp_path, damag
     assert not path.exists()
 
 
-def test_a_series_is_removed_and_another_is_not(store):
-    gone, stays = put(store), put(store, series_instance_uid="1.2.6")
-    put(store, b"more", sop_instance_uid="1.2.3.5")
-
-    assert store.remove_series(pipeline="covid-ct", series_instance_uid="1.2.5") == 2
-
-    assert not store.path(gone.key).exists()
-    assert store.path(stays.key).exists()
-    assert store.remove_series(pipeline="covid-ct", series_instance_uid="1.2.5") == 0
-
-
-def test_a_removed_series_can_be_received_again(store):
+def test_a_removed_instance_can_be_received_again(store):
     ref = put(store)
-    store.remove_series(pipeline="covid-ct", series_instance_uid="1.2.5")
+    store.remove([ref.key])
 
     put(store)
 
     assert store.path(ref.key).exists()
-
-
-def test_a_series_that_leads_elsewhere_is_not_removed(store, tmp_path):
-    (tmp_path / "spool" / "outbox").mkdir()
-
-    with pytest.raises(StateError):
-        store.remove_series(pipeline="..", series_instance_uid="outbox")
 
 
 def test_threads_that_store_the_same_and_different_instances_lose_none(store):

@@ -1,0 +1,156 @@
+"""The receiver of a process: Storage SCP, series registry, storage commitment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from dicomnode.config import Config
+from dicomnode.database import Database, Transaction
+from dicomnode.database.series_rows import list_keys, stored_bytes
+from dicomnode.engine import JobQueue
+from dicomnode.leases import claim_slot, open_leases
+from dicomnode.log import get_logger
+from dicomnode.model.commitment import CommitmentReport
+from dicomnode.model.series import SeriesRevision
+from dicomnode.node.foundation import NODE_SLOT, Foundation
+from dicomnode.pipeline.commitment import take_report
+from dicomnode.pipeline.inquiry import SeriesInquiry
+from dicomnode.pipeline.workflows import submit
+from dicomnode.receive.acceptance import StorePolicy
+from dicomnode.receive.commitment import Commitments
+from dicomnode.receive.commitment_reports import ignore_report
+from dicomnode.receive.limits import Limits
+from dicomnode.receive.notes import IgnoredInstances
+from dicomnode.receive.scp import StorageSCP
+from dicomnode.series.neighbors import Neighbors
+from dicomnode.series.registry import SeriesRegistry
+from dicomnode.spool.instances import InstanceStore
+from dicomnode.spool.quarantine import Quarantine
+
+_log = get_logger("node")
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A receiver that runs."""
+
+    scp: StorageSCP
+    registry: SeriesRegistry
+
+
+def start_receiver(base: Foundation) -> Receiver:
+    """Start receiving, and closing series that are complete.
+
+    Raises
+    ------
+    StateError
+        If the port cannot be had.
+    """
+    config, database, jobs = base.config, base.database, base.jobs
+    store = InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes)
+
+    def submit_revision(transaction: Transaction, revision: SeriesRevision) -> str | None:
+        version = base.setups[revision.pipeline].version
+        return submit(jobs, transaction, revision, version)
+
+    def restore() -> None:
+        with database.begin() as transaction:
+            known = list_keys(transaction)
+        restored = registry.restore(
+            store.scan(is_known=known.__contains__), source_ae_title=store.source_ae_title
+        )
+        if restored:
+            _log.info("instances_restored", count=restored)
+
+    neighbors = _neighbors(base, restore)
+    registry = SeriesRegistry(
+        database,
+        completion={name: each.config.completion for name, each in base.setups.items()},
+        submit=submit_revision,
+        duplicates={name: each.config.duplicates for name, each in base.setups.items()},
+        inquiry=SeriesInquiry(store, base.setups),
+        receiver=neighbors.receiver,
+        neighbors=neighbors,
+    )
+    restore()
+    registry.start()
+    base.parts.callback(registry.stop)
+    commitments = Commitments(database, store, config.receive.commitment, flush=registry.flush)
+    commitments.start()
+    base.parts.callback(commitments.stop)
+    receiver = StorageSCP(
+        config.receive,
+        pipelines={each.config.ae_title: name for name, each in base.setups.items()},
+        store=store,
+        quarantine=Quarantine(config.data_dir),
+        sink=registry,
+        on_commitment=partial(_take_report, database, jobs, config)
+        if config.asks_for_commitment
+        else ignore_report,
+        commitment=commitments,
+        policies=build_policies(base),
+        limits=build_limits(base, store, registry.flush),
+        ignored=IgnoredInstances(database).note,
+    )
+    receiver.start()
+    base.parts.callback(receiver.stop, config.drain_seconds)
+    return Receiver(receiver, registry)
+
+
+def _neighbors(base: Foundation, restore: Callable[[], None]) -> Neighbors:
+    """Take a receiver's lease, and be able to tell whether another's is held.
+
+    A whole node's is the one of its engine.
+    """
+    leases = open_leases(base.database)
+    base.parts.callback(leases.close)
+    name = NODE_SLOT if base.is_whole else claim_slot(leases, base.database, "receiver")
+
+    def is_alive(receiver: str) -> bool:
+        if not leases.acquire(receiver):
+            return True
+        leases.release(receiver)
+        return False
+
+    return Neighbors(
+        base.database, receiver=name, is_alive=is_alive, keep=leases.keep, recover=restore
+    )
+
+
+def build_limits(base: Foundation, store: InstanceStore, flush: Callable[[], None]) -> Limits:
+    """Build the limits of what may be stored.
+
+    Parameters
+    ----------
+    base : Foundation
+    store : InstanceStore
+    flush : callable
+        Returns when what was stored is in the database.
+    """
+
+    def stored(pipeline: str) -> int:
+        flush()
+        with base.database.begin() as transaction:
+            return stored_bytes(transaction, pipeline)
+
+    quotas = {name: each.config.quota_bytes for name, each in base.setups.items()}
+    return Limits(
+        store,
+        max_instance_bytes=base.config.receive.max_instance_bytes,
+        headroom_bytes=base.config.receive.headroom_bytes,
+        quotas={name: each for name, each in quotas.items() if each is not None},
+        stored_bytes=stored,
+    )
+
+
+def build_policies(base: Foundation) -> dict[str, StorePolicy]:
+    """Build what each pipeline stores."""
+    return {name: StorePolicy.of(each.config) for name, each in base.setups.items()}
+
+
+def _take_report(
+    database: Database, jobs: JobQueue, config: Config, report: CommitmentReport
+) -> None:
+    take_report(database, jobs, config.destinations, report)

@@ -1,0 +1,119 @@
+"""The worker of a process: its Triton, its workflows, and what it looks after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import count
+from typing import Final
+
+from dicomnode.engine import Engine
+from dicomnode.inference.client import TritonClient
+from dicomnode.leases import FileLeases
+from dicomnode.node.foundation import NODE_SLOT, Foundation
+from dicomnode.node.triton import open_triton
+from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, queues
+from dicomnode.pipeline.looking_after import park_broken
+from dicomnode.pipeline.retention import Retention
+from dicomnode.pipeline.workflows import Workflows
+from dicomnode.spool.instances import InstanceStore
+from dicomnode.spool.quarantine import Quarantine
+from dicomnode.spool.results import Outbox
+
+_PRUNE_SECONDS: Final = 60.0
+
+
+def start_worker(
+    base: Foundation, *, names: tuple[str, ...], on_lost: Callable[[], None] | None
+) -> TritonClient | None:
+    """Start working on queues.
+
+    Parameters
+    ----------
+    base : Foundation
+    names : tuple of str
+        Of the queues.
+    on_lost : callable or None
+        Called if this process was declared dead and replaced.
+
+    Returns
+    -------
+    TritonClient or None
+        None if these queues ask no models.
+
+    Raises
+    ------
+    InferenceUnavailable
+        If the embedded Triton cannot run.
+    StateError
+        If another process holds this node's slot.
+    """
+    config = base.config
+    asks_models = ANALYZE_QUEUE in names
+    if asks_models:
+        run_dir = config.data_dir / "triton"
+        if not base.is_whole and config.inference.triton == "embedded":
+            run_dir = run_dir / _claim(base, "triton")
+        client = open_triton(config, base.parts, run_dir=run_dir)
+    else:
+        # Never asked: what asks is not taken from its queue.
+        client = TritonClient("127.0.0.1:1", timeout_seconds=config.inference.timeout_seconds)
+        base.parts.callback(client.close)
+    workflows = Workflows(
+        database=base.database,
+        store=InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes),
+        quarantine=Quarantine(config.data_dir),
+        outbox=Outbox(config.data_dir),
+        setups=base.setups,
+        client=client,
+        jobs=base.jobs,
+        destinations=config.destinations,
+        waits=(config.inference.first_retry_seconds, config.inference.longest_retry_seconds),
+        return_to={
+            each.ae_title: each.return_to
+            for each in config.receive.allowed_callers
+            if each.return_to is not None
+        },
+    )
+    engine = Engine(
+        base.database,
+        slot=NODE_SLOT if base.is_whole else "worker",
+        shares=not base.is_whole,
+        workflows=workflows.by_name(),
+        queues=queues(analyses=config.work_concurrency, names=names),
+        on_sweep=_housekeeping(base),
+        on_lost=on_lost,
+    )
+    engine.start()
+    base.parts.callback(engine.stop, drain_seconds=config.drain_seconds)
+    return client if asks_models else None
+
+
+def _housekeeping(base: Foundation) -> Callable[[], object]:
+    """Return what a worker looks after every few seconds."""
+    config = base.config
+    retention = Retention(
+        base.database,
+        InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes),
+        Outbox(config.data_dir),
+        base.jobs,
+        {name: each.config.retention or config.retention for name, each in base.setups.items()},
+        data_dir=config.data_dir,
+    )
+    pruned_at = float("-inf")
+
+    def look_after() -> None:
+        nonlocal pruned_at
+        park_broken(base.database, base.jobs)
+        if time.monotonic() > pruned_at + _PRUNE_SECONDS:
+            pruned_at = time.monotonic()
+            retention.prune()
+
+    return look_after
+
+
+def _claim(base: Foundation, kind: str) -> str:
+    """Take the first free name of a kind on this data folder, until the process ends."""
+    leases = FileLeases(base.config.data_dir / "leases")
+    base.parts.callback(leases.close)
+    return next(name for name in (f"{kind}-{n}" for n in count()) if leases.acquire(name))
