@@ -14,7 +14,7 @@ from obstore.store import ObjectStore, S3Store
 
 from dicomnode.config import StorageConfig
 from dicomnode.errors import ConfigError, StorageUnavailable
-from dicomnode.spool.durable import create_part
+from dicomnode.spool.durable import write_durably
 
 _CHUNK_BYTES: Final = 8 * 1024**2
 _AT_ONCE: Final = 500
@@ -70,15 +70,12 @@ class Bucket:
 
     def fetch(self, key: str, path: Path) -> bool:
         """Make a file of an object, whole or not at all; False if there is no such object."""
-        part, descriptor = create_part(path.parent)
         try:
-            with open(descriptor, "wb") as file, _in_words():  # noqa: PTH123  (it is open already)
-                file.writelines(obstore.get(self._store, key).stream(min_chunk_size=_CHUNK_BYTES))
-            part.replace(path)
+            with _in_words():
+                found = obstore.get(self._store, key)
         except _NoObject:
             return False
-        finally:
-            part.unlink(missing_ok=True)
+        write_durably(path, _chunks(found))
         return True
 
     def has(self, key: str) -> bool:
@@ -107,6 +104,12 @@ class Bucket:
                     obstore.delete(self._store, now)
             except _NoObject:
                 continue
+
+
+def _chunks(found: obstore.GetResult) -> Iterator[memoryview]:
+    with _in_words():
+        for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
+            yield memoryview(chunk)
 
 
 class _NoObject(Exception):

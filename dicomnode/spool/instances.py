@@ -7,7 +7,6 @@ the same time.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,14 +15,15 @@ from typing import Final
 from dicomnode.errors import InstanceUnreadable, SpoolFull, StorageUnavailable
 from dicomnode.log import get_logger
 from dicomnode.model.instance import InstanceRef
-from dicomnode.spool.durable import make_folder_durably, remove_leftovers, sync_file, sync_folder
+from dicomnode.spool.digest import start_digest
+from dicomnode.spool.durable import make_folder_durably, remove_leftovers
 from dicomnode.spool.folders import OpenFolders
 from dicomnode.spool.incoming import Incoming
 from dicomnode.spool.keys import checked_path
 from dicomnode.spool.part10 import Identity, encode_header, read_file_meta
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.shared import Copies, Shared
-from dicomnode.spool.stored import DIGEST_IN_NAME, read_ref, stored_syntax
+from dicomnode.spool.stored import DIGEST_IN_NAME, is_there, make_durable_again, read_ref
 from dicomnode.spool.turns import Turns
 from dicomnode.standard.uids import is_valid_uid
 
@@ -34,7 +34,7 @@ _log = get_logger(__name__)
 
 
 class InstanceStore:
-    """The instances below one folder, as ``instances/<pipeline>/<series>/<sop>.<sha256[:16]>.dcm``.
+    """The instances below one folder, as ``instances/<pipeline>/<series>/<sop>.<digest[:16]>.dcm``.
 
     The digest in the name makes a repeated C-STORE a no-op, and keeps different objects of one SOP
     Instance UID apart.
@@ -59,12 +59,12 @@ class InstanceStore:
         self._shared = shared
         self._copies = None if shared is None else Copies(shared, self._root, _FOLDER)
         self._folder = self._root / _FOLDER
-        self._incoming = self._root / _INCOMING
+        self._incoming = str(self._root / _INCOMING)
         self._reserve_bytes = reserve_bytes
         self._folders = OpenFolders()
         self._turns = Turns()
         make_folder_durably(self._folder)
-        make_folder_durably(self._incoming)
+        make_folder_durably(Path(self._incoming))
 
     def free_bytes(self) -> int:
         """Return the space that may still be filled; below zero when the reserve is touched.
@@ -180,6 +180,7 @@ class InstanceStore:
                 source_ae_title=calling_ae_title,
             )
         return Incoming(
+            self._folders,
             self._incoming,
             header=header,
             transfer_syntax_uid=transfer_syntax_uid,
@@ -210,24 +211,25 @@ class InstanceStore:
         SpoolFull
             If the reserve would be touched, or the file system refuses.
         """
-        digest, size_bytes = incoming.sha256, incoming.size_bytes
+        digest, size_bytes = incoming.digest, incoming.size_bytes
         name = f"{identity.sop_instance_uid}.{digest[:DIGEST_IN_NAME]}.dcm"
-        key = f"{_FOLDER}/{pipeline}/{identity.series_instance_uid}/{name}"
-        path = self._root / key
+        below = f"{_FOLDER}/{pipeline}/{identity.series_instance_uid}"
+        key = f"{below}/{name}"
+        folder = f"{self._root}/{below}"
+        kept: str | None = None
         try:
             if incoming.failure is not None:
                 raise incoming.failure
-            with self._turns.alone_at(key):
-                kept = self._known_syntax(path, key, size_bytes)
+            self._turns.begin(key)
+            try:
+                if self._is_known(key):
+                    kept = make_durable_again(Path(folder, name), size_bytes)
                 if kept is None:
-                    incoming.settle(path, self._folders)
+                    incoming.settle(folder, name)
                     if self._copies is not None:
                         self._copies.share(key)
-                else:
-                    # Whoever wrote it may have died between renaming and syncing it.
-                    sync_file(path)
-                    make_folder_durably(path.parent)
-                    sync_folder(path.parent)
+            finally:
+                self._turns.end(key)
         except OSError as error:
             raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
         except StorageUnavailable as error:
@@ -240,16 +242,16 @@ class InstanceStore:
             study_instance_uid=identity.study_instance_uid,
             series_instance_uid=identity.series_instance_uid,
             transfer_syntax_uid=kept or transfer_syntax_uid,
-            sha256=digest,
+            digest=digest,
             size_bytes=size_bytes,
             key=key,
         )
 
-    def _known_syntax(self, path: Path, key: str, size_bytes: int) -> str | None:
-        """Return the transfer syntax of the instance that has this key; None if there is none."""
-        if self._copies is not None and not self._copies.bring(key, anew=True):
-            return None
-        return stored_syntax(path, size_bytes) if path.exists() else None
+    def _is_known(self, key: str) -> bool:
+        """Whether there is a file under this key, of which a copy is had if need be."""
+        if self._copies is not None:
+            return self._copies.bring(key, anew=True)
+        return is_there(f"{self._root}/{key}")
 
     def source_ae_title(self, ref: InstanceRef) -> str:
         """Return who sent a stored instance, as its file meta information says.
@@ -289,9 +291,9 @@ class InstanceStore:
         OSError
             If the file is there and cannot be read.
         """
-        if self._copies is not None and not self._copies.bring(ref.key, anew=True):
+        if not self._is_known(ref.key):
             return False
-        digest = hashlib.sha256()
+        digest = start_digest()
         try:
             with self.path(ref.key).open("rb") as file:
                 read_file_meta(file)
@@ -299,7 +301,7 @@ class InstanceStore:
                     digest.update(chunk)
         except (FileNotFoundError, InstanceUnreadable):
             return False
-        return digest.hexdigest() == ref.sha256
+        return digest.hexdigest() == ref.digest
 
     def path(self, key: str) -> Path:
         """Return where the file of `key` lies; what is not on this disk is fetched.
@@ -345,7 +347,7 @@ class InstanceStore:
             In the order in which they were stored: of two with one SOP Instance UID the first
             was acknowledged as the one that stays, and the second perhaps not at all.
         """
-        removed = remove_leftovers(self._folder) + remove_leftovers(self._incoming)
+        removed = remove_leftovers(self._folder) + remove_leftovers(Path(self._incoming))
         if removed:
             _log.info("leftovers_removed", count=removed)
         quarantine = Quarantine(self._root, shared=self._shared)
@@ -372,9 +374,8 @@ class InstanceStore:
                 yield path.stat().st_ctime_ns / 1e9, key
 
     def has(self, key: str) -> bool:
-        """Whether the file of `key` is there."""
-        path = checked_path(self._root, key, below=_FOLDER)
-        return path.is_file() if self._shared is None else self._shared.has(key)
+        """Whether the file of a key that this store gave is there."""
+        return is_there(f"{self._root}/{key}") if self._shared is None else self._shared.has(key)
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove stored instances, and folders that become empty; what is gone already is no fault.

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Final
 
 from dicomnode.errors import InstanceUnreadable
 from dicomnode.model.instance import InstanceRef
+from dicomnode.spool.digest import start_digest
+from dicomnode.spool.durable import make_folder_durably, sync_file, sync_folder
 from dicomnode.spool.part10 import read_file_meta, read_stored
 from dicomnode.standard.uids import is_valid_uid
 
 DIGEST_IN_NAME: Final = 16
-"""Hexadecimal characters of a data set's SHA-256 that its file name has."""
+"""Hexadecimal characters of a data set's digest that its file name has."""
 
 
-def stored_syntax(path: Path, size_bytes: int) -> str | None:
+def is_there(path: str) -> bool:
+    """Whether there is a file."""
+    # Asked twice an instance: making a Path of it takes longer than asking.
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def make_durable_again(path: Path, size_bytes: int) -> str | None:
+    """Sync a whole file and return its transfer syntax; None if there is none.
+
+    Whoever wrote it may have died between renaming and syncing it.
+    """
+    syntax = _stored_syntax(path, size_bytes)
+    if syntax is not None:
+        sync_file(path)
+        make_folder_durably(path.parent)
+        sync_folder(path.parent)
+    return syntax
+
+
+def _stored_syntax(path: Path, size_bytes: int) -> str | None:
     """Return the transfer syntax of the whole file at `path`; None if there is none."""
     try:
         with path.open("rb") as file:
@@ -36,7 +56,7 @@ def read_ref(path: Path, key: str) -> InstanceRef:
         If it is no DICOM file, or not what its place and name say.
     """
     meta, identity, data_set = read_stored(path)
-    digest = hashlib.sha256(data_set).hexdigest()
+    digest = start_digest(data_set).hexdigest()
     expected = f"{identity.sop_instance_uid}.{digest[:DIGEST_IN_NAME]}.dcm"
     if path.name != expected:
         raise InstanceUnreadable(f"wanted the name {expected} for this content, found {path.name}")
@@ -50,7 +70,7 @@ def read_ref(path: Path, key: str) -> InstanceRef:
         study_instance_uid=identity.study_instance_uid,
         series_instance_uid=identity.series_instance_uid,
         transfer_syntax_uid=meta.transfer_syntax_uid,
-        sha256=digest,
+        digest=digest,
         size_bytes=len(data_set),
         key=key,
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class Turns:
@@ -14,15 +12,15 @@ class Turns:
         self._taken: set[str] = set()
         self._given_back = threading.Condition()
 
-    @contextmanager
-    def alone_at(self, key: str) -> Iterator[None]:
-        """Wait until nobody else is at `key`, and be alone there until the end of the block."""
+    def begin(self, key: str) -> None:
+        """Wait until nobody else is at `key`, and be alone there until `end`."""
         with self._given_back:
-            self._given_back.wait_for(lambda: key not in self._taken)
+            while key in self._taken:
+                self._given_back.wait()
             self._taken.add(key)
-        try:
-            yield
-        finally:
-            with self._given_back:
-                self._taken.remove(key)
-                self._given_back.notify_all()
+
+    def end(self, key: str) -> None:
+        """Let the next one go on."""
+        with self._given_back:
+            self._taken.remove(key)
+            self._given_back.notify_all()
