@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --progress-bar off --require-hashes --requirement
 INSTALL_PACKAGE := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-lowest lint format docs lock audit dist clean
+.PHONY: help demo test test-slow test-lowest test-image image lint format docs lock audit dist clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -32,6 +32,12 @@ test-lowest: $(VENV)/.dev ## the tests with the oldest dependencies that pyproje
 	$(BIN)/uv pip install --quiet --python build/lowest --resolution lowest-direct \
 		--group dev --editable '.[embedded]'
 	build/lowest/bin/pytest -m "not slow" -p no:randomly
+
+image: ## the container image, by Docker or, without it, by buildah
+	tools/image build
+
+test-image: $(VENV)/.dev ## build the container image and run the main job in it (as root)
+	$(BIN)/pytest -m slow -p no:randomly tests/acceptance/test_image.py
 
 lint: $(VENV)/.dev ## style, types, layers
 	$(BIN)/ruff check

@@ -97,6 +97,11 @@ class ConsoleConfig(ListenConfig):
     """Pages, API, health and metrics over HTTP."""
 
     port: Port = Field(8080, description="Port to listen on; 0 takes a free one.")
+    volume_cache_bytes: int = Field(
+        1_000_000_000,
+        ge=0,
+        description="Memory for volumes that are looked at; the latest is kept anyway.",
+    )
     max_upload_bytes: int = Field(
         4_000_000_000, ge=1, description="Most that one upload may bring."
     )

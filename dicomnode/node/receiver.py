@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from dicomnode.config import Config
@@ -31,7 +32,15 @@ from dicomnode.spool.quarantine import Quarantine
 _log = get_logger("node")
 
 
-def start_receiver(base: Foundation) -> StorageSCP:
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A receiver that runs."""
+
+    scp: StorageSCP
+    registry: SeriesRegistry
+
+
+def start_receiver(base: Foundation) -> Receiver:
     """Start receiving, and closing series that are complete.
 
     Raises
@@ -81,13 +90,13 @@ def start_receiver(base: Foundation) -> StorageSCP:
         if config.asks_for_commitment
         else ignore_report,
         commitment=commitments,
-        policies={name: StorePolicy.of(each.config) for name, each in base.setups.items()},
-        limits=_limits(base, store, registry),
+        policies=build_policies(base),
+        limits=build_limits(base, store, registry.flush),
         ignored=IgnoredInstances(database).note,
     )
     receiver.start()
     base.parts.callback(receiver.stop, config.drain_seconds)
-    return receiver
+    return Receiver(receiver, registry)
 
 
 def _neighbors(base: Foundation, restore: Callable[[], None]) -> Neighbors:
@@ -110,9 +119,19 @@ def _neighbors(base: Foundation, restore: Callable[[], None]) -> Neighbors:
     )
 
 
-def _limits(base: Foundation, store: InstanceStore, registry: SeriesRegistry) -> Limits:
+def build_limits(base: Foundation, store: InstanceStore, flush: Callable[[], None]) -> Limits:
+    """Build the limits of what may be stored.
+
+    Parameters
+    ----------
+    base : Foundation
+    store : InstanceStore
+    flush : callable
+        Returns when what was stored is in the database.
+    """
+
     def stored(pipeline: str) -> int:
-        registry.flush()
+        flush()
         with base.database.begin() as transaction:
             return stored_bytes(transaction, pipeline)
 
@@ -124,6 +143,11 @@ def _limits(base: Foundation, store: InstanceStore, registry: SeriesRegistry) ->
         quotas={name: each for name, each in quotas.items() if each is not None},
         stored_bytes=stored,
     )
+
+
+def build_policies(base: Foundation) -> dict[str, StorePolicy]:
+    """Build what each pipeline stores."""
+    return {name: StorePolicy.of(each.config) for name, each in base.setups.items()}
 
 
 def _take_report(

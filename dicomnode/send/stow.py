@@ -34,6 +34,9 @@ TRANSIENT_STATUSES: Final = frozenset((408, 425, 429, 500, 502, 503, 504, 507))
 STATUSES_WITH_OUTCOMES: Final = frozenset((200, 202, 409))
 """Statuses whose body says what became of each instance (PS3.18 table 10.5.3-1)."""
 
+_NO_SEARCH: Final = frozenset((405, 406, 501))
+"""A service that is there, and knows no search for studies."""
+
 _REFERENCED_SOP: Final = "00081199"
 _FAILED_SOP: Final = "00081198"
 _SOP_INSTANCE: Final = "00081155"
@@ -115,6 +118,38 @@ class StowClient:
             if on_sent is not None:
                 on_sent(outcome)
         return outcomes
+
+    def check(self, *, timeout_seconds: float) -> str:
+        """Ask whether the service is there and knows us, by a search for one study.
+
+        Returns
+        -------
+        str
+            What it answered, in words.
+
+        Raises
+        ------
+        DestinationUnavailable, DestinationRefused, SendError
+            As `send`.
+        """
+        begin = time.monotonic()
+        try:
+            with self._open() as client:
+                headers = {"Accept": "application/dicom+json", **self._authorization(client)}
+                response = client.get(
+                    self._url, params={"limit": 1}, headers=headers, timeout=timeout_seconds
+                )
+        except httpx.HTTPError as error:
+            raise DestinationUnavailable(
+                f"{self._url} cannot be reached: {type(error).__name__}"
+            ) from error
+        status = response.status_code
+        if status in TRANSIENT_STATUSES:
+            raise DestinationUnavailable(f"{self._url} answered with HTTP status {status}")
+        # Some services store and do not search: they are there all the same.
+        if status >= httpx.codes.BAD_REQUEST and status not in _NO_SEARCH:
+            raise DestinationRefused(f"{self._url} refused to be asked: HTTP status {status}")
+        return f"HTTP status {status} after {1000 * (time.monotonic() - begin):.0f} ms"
 
     def _open(self) -> httpx.Client:
         context: ssl.SSLContext | bool = True
