@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,8 @@ def test_a_command_that_is_shown_ends_well(block, site, monkeypatch):
                 text=True,
                 timeout=60,
                 check=False,
-                env={"PATH": f"{os.defpath}:/usr/local/bin", "HOME": str(site.folder)},
+                # The system's own programs first: pynetdicom has namesakes of DCMTK's.
+                env=dict(os.environ) | {"PATH": f"{os.defpath}:{Path(sys.executable).parent}"},
             )
             assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
 
