@@ -272,6 +272,11 @@ def _write_web(page: Page, config: Config) -> None:
         "delivery that are still to be taken, each in its own transfer syntax; nothing is "
         "transcoded."
     )
+    page.text(
+        "When an operator asks whether a destination is there: Search transaction, GET "
+        "`{url}/studies?limit=1`. Only the status of the answer is looked at; a service that "
+        "does not search is there all the same."
+    )
     page.table(
         ("destination", "URL", "objects", "authentication"),
         (

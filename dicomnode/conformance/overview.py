@@ -89,7 +89,7 @@ def _write_overview(page: Page, config: Config) -> None:
     page.table(
         ("service", "SCU", "SCP"),
         (
-            ("Verification", "Y (command `dicomnode echo`)", "Y"),
+            ("Verification", "Y (`dicomnode echo`, console)", "Y"),
             ("Storage", _yes("store" in kinds), "Y"),
             ("Storage Commitment Push Model", _yes("commitment-request" in kinds), "Y"),
             ("Query/Retrieve: Study Root FIND", _yes("count" in kinds), "N"),
@@ -103,10 +103,16 @@ def _write_overview(page: Page, config: Config) -> None:
         ("service", "user agent", "origin server"),
         (
             ("Studies: Store (STOW-RS)", _yes(bool(web_destinations(config))), "N"),
-            ("Studies: Retrieve, Search (WADO-RS, QIDO-RS)", "N", "N"),
+            (
+                "Studies: Search (QIDO-RS), to learn whether the service is there",
+                _yes(bool(web_destinations(config))),
+                "N",
+            ),
+            ("Studies: Retrieve (WADO-RS)", "N", "N"),
             ("URI, Worklist, Non-Patient Instance, Storage Commitment", "N", "N"),
         ),
     )
+    page.text("No HL7 message or FHIR resource is sent or received.")
     for number, title in (
         ("1.4", "Media Services"),
         ("1.5", "Real-Time Video Service"),
