@@ -210,6 +210,7 @@ class InferenceInterrupted(InferenceUnavailable):
     """The inference server or the model's process ended while it was asked."""
 
     code = 407
+    advice = "Nothing for one: it is asked again. Often: look at Triton's log for what ends it."
 
 
 class InferenceTimeout(InferenceError):
