@@ -11,7 +11,7 @@ from typing import Any
 
 from dicomnode.console.parts import Parts
 from dicomnode.database.job_rows import create_job, get_job, set_job
-from dicomnode.database.series_rows import close_series, record_instance
+from dicomnode.database.series_rows import close_series, list_instances, record_instance
 from dicomnode.results.part10 import encode_part10
 from dicomnode.results.picture import encode_png
 from dicomnode.results.seg import encode_segmentation
@@ -103,6 +103,13 @@ def make_viewed_job(
     job_id = close(parts, uid, state="done")
     keep_results(parts, job_id, results_of(made))
     return ViewedJob(job_id, uid, paths, made)
+
+
+def stored(parts: Parts, job: ViewedJob) -> list[Path]:
+    """Return the files of a job's instances in the spool."""
+    with parts.database.begin() as transaction:
+        refs = list_instances(transaction, PIPELINE, job.series_instance_uid)
+    return [parts.store.path(each.key) for each in refs]
 
 
 def job_row(parts: Parts, job_id: str) -> Any:

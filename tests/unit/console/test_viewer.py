@@ -20,13 +20,13 @@ from dicomnode.console.volumes import Volumes
 from tests.support.console import Client, make_config, make_parts
 from tests.support.ct import make_series
 from tests.support.findings import NO_LUNGS, make_findings, make_overlapping
-from tests.support.viewed import close, keep_results, make_viewed_job, receive
+from tests.support.viewed import close, keep_results, make_viewed_job, receive, stored
 
 
-@pytest.fixture
-def parts(tmp_path):
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
     with ExitStack() as stack:
-        yield make_parts(make_config(tmp_path), stack)
+        yield make_parts(make_config(tmp_path_factory.mktemp("console")), stack)
 
 
 @pytest.fixture
@@ -52,9 +52,15 @@ def sees_no_patients(app, parts):
     app.dependency_overrides[parts.access.viewer] = lambda: person
 
 
+@pytest.fixture(scope="module")
+def job(parts, tmp_path_factory):
+    return make_viewed_job(parts, tmp_path_factory.mktemp("ct"), make=make_overlapping)
+
+
 @pytest.fixture
-def job(parts, tmp_path):
-    return make_viewed_job(parts, tmp_path / "ct", make=make_overlapping)
+def own_job(parts, tmp_path):
+    """A job that a test may spoil."""
+    return make_viewed_job(parts, tmp_path / "ct")
 
 
 def api(job, path):
@@ -120,11 +126,11 @@ def test_an_unknown_job_is_not_found(client, path):
     assert client.get(f"/api/v1/jobs/nobody/{path}").status_code == 404
 
 
-def test_slices_of_removed_instances_are_gone_and_that_is_said(client, job, tmp_path):
-    for path in (tmp_path / "data" / "instances").rglob("*.dcm"):
+def test_slices_of_removed_instances_are_gone_and_that_is_said(client, parts, own_job):
+    for path in stored(parts, own_job):
         path.unlink()
 
-    answer = client.get(api(job, "slices/axial/3.png"))
+    answer = client.get(api(own_job, "slices/axial/3.png"))
 
     assert answer.status_code == 410
     assert "removed after their time (retention)" in answer.json()["detail"]
@@ -221,11 +227,11 @@ def test_only_the_page_with_niivue_has_a_wider_policy(client, job):
     assert "unsafe-eval" not in wide
 
 
-def test_a_job_whose_instances_are_gone_still_shows_what_was_found(client, job, tmp_path):
-    for path in (tmp_path / "data" / "instances").rglob("*.dcm"):
+def test_a_job_whose_instances_are_gone_still_shows_what_was_found(client, parts, own_job):
+    for path in stored(parts, own_job):
         path.unlink()
 
-    answer = client.get(page(job, "view"))
+    answer = client.get(page(own_job, "view"))
 
     assert answer.status_code == 410
     assert "No picture" in answer.text
@@ -266,11 +272,11 @@ def test_a_guard_is_told_as_the_reason_for_no_classification(client, parts, tmp_
     assert "0f0f0f0f0f0f" in text, "the manifest's digest"
 
 
-def test_results_removed_after_their_time_are_spoken_of(client, parts, job):
-    keep_results(parts, job.id, {})
+def test_results_removed_after_their_time_are_spoken_of(client, parts, own_job):
+    keep_results(parts, own_job.id, {})
 
-    assert "have been removed after their time" in client.get(page(job, "findings")).text
-    assert client.get(api(job, "results/findings.json")).status_code == 410
+    assert "have been removed after their time" in client.get(page(own_job, "findings")).text
+    assert client.get(api(own_job, "results/findings.json")).status_code == 410
 
 
 @pytest.mark.usefixtures("sees_patients")
@@ -341,7 +347,9 @@ def test_nifti_can_be_had_smaller(client, job):
     assert sides(small) == (8, 11, 9)
 
 
-@pytest.mark.parametrize("name", ["nothing.dcm", "sr-without-seg.txt", "%2e%2e%2fx", "a/b", "SEG.DCM"])
+@pytest.mark.parametrize(
+    "name", ["nothing.dcm", "sr-without-seg.txt", "%2e%2e%2fx", "a/b", "SEG.DCM"]
+)
 def test_no_other_file_can_be_had(client, job, name):
     assert client.get(api(job, f"results/{name}")).status_code in {404, 422}
 

@@ -16,15 +16,15 @@ from dicomnode.results.shown import ShownSegment
 from tests.support.console import make_config, make_parts
 from tests.support.ct import SHAPE_KJI, make_series
 from tests.support.findings import make_overlapping
-from tests.support.viewed import close, job_row, keep_results, make_viewed_job, receive
+from tests.support.viewed import close, job_row, keep_results, make_viewed_job, receive, stored
 
 SECONDS = 30
 
 
-@pytest.fixture
-def parts(tmp_path):
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
     with ExitStack() as stack:
-        yield make_parts(make_config(tmp_path), stack)
+        yield make_parts(make_config(tmp_path_factory.mktemp("console")), stack)
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_a_revision_whose_instances_were_replaced_is_not_shown_wrongly(parts, vo
 
 def test_instances_that_were_removed_are_gone(parts, volumes, tmp_path):
     job = make_viewed_job(parts, tmp_path / "ct")
-    for path in (tmp_path / "data" / "instances").rglob("*.dcm"):
+    for path in stored(parts, job):
         path.unlink()
 
     refused = refusal_of(volumes, parts, job.id)
@@ -157,7 +157,7 @@ def test_instances_that_were_removed_are_gone(parts, volumes, tmp_path):
 def test_memory_does_not_outlive_retention(parts, volumes, tmp_path):
     job = make_viewed_job(parts, tmp_path / "ct")
     scene_of(volumes, parts, job.id)
-    next((tmp_path / "data" / "instances").rglob("*.dcm")).unlink()
+    stored(parts, job)[0].unlink()
 
     assert refusal_of(volumes, parts, job.id).status == 410
 
