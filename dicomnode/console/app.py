@@ -53,7 +53,8 @@ _UPLOADS: Final = re.compile(r"/upload|/api/v1/pipelines/[^/]+/instances")
 
 _DESCRIPTION: Final = """\
 Everything that the console shows and does.  Programs show a bearer token, if access is configured;
-`dicomnode token` makes one.  Errors are problem details (RFC 9457).  Times are ISO 8601, UTC."""
+the command dicomnode token makes one.  Errors are problem details (RFC 9457).  Times are ISO 8601,
+UTC."""
 
 
 def build_app(parts: Parts) -> FastAPI:
