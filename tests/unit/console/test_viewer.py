@@ -354,6 +354,55 @@ def test_no_other_file_can_be_had(client, job, name):
     assert client.get(api(job, f"results/{name}")).status_code in {404, 422}
 
 
+# --- what is put on record
+
+
+@pytest.fixture
+def recorded(parts, monkeypatch):
+    """What the audit log is told: event, what, series."""
+    told = []
+    for event in ("viewed", "exported"):
+
+        def note(_request, _person, shown, *, what="patient", event=event):
+            [one] = shown
+            told.append((event, what, one.series_instance_uid, one.instance_count))
+
+        monkeypatch.setattr(parts.audit, event, note)
+    return told
+
+
+def test_looking_at_slices_is_recorded_once_and_not_for_each(client, job, recorded):
+    for index in range(5):
+        client.get(api(job, f"slices/axial/{index}.png"))
+
+    assert recorded == [("viewed", "images", job.series_instance_uid, 9)]
+
+
+def test_opening_a_page_is_recorded_each_time(client, job, recorded):
+    for path in ("view", "view/3d", "findings", "view"):
+        client.get(page(job, path))
+    client.get(api(job, "slices/axial/1.png"))
+
+    assert [what for _event, what, *_ in recorded] == ["images", "images", "report", "images"]
+
+
+@pytest.mark.usefixtures("sees_patients")
+def test_taking_a_file_along_is_recorded_with_its_name(client, job, recorded):
+    names = ("seg.dcm", "sr.txt", "findings.json", "ct.nii.gz", "segments.nii.gz")
+    for name in names:
+        client.get(api(job, f"results/{name}"))
+
+    assert [each[:2] for each in recorded] == [("exported", name) for name in names]
+
+
+@pytest.mark.usefixtures("sees_no_patients")
+def test_what_is_not_given_is_not_recorded_as_given(client, job, recorded):
+    client.get(api(job, "results/seg.dcm"))
+    client.get(api(job, "results/nothing.dcm"))
+
+    assert recorded == []
+
+
 def test_everything_is_described_for_programs(client):
     paths = json.loads(client.get("/api/openapi.json").text)["paths"]
 
