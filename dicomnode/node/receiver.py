@@ -27,7 +27,6 @@ from dicomnode.receive.scp import StorageSCP
 from dicomnode.series.neighbors import Neighbors
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
-from dicomnode.spool.quarantine import Quarantine
 
 _log = get_logger("node")
 
@@ -49,7 +48,7 @@ def start_receiver(base: Foundation) -> Receiver:
         If the port cannot be had.
     """
     config, database, jobs = base.config, base.database, base.jobs
-    store = InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes)
+    store = base.storage.store
 
     def submit_revision(transaction: Transaction, revision: SeriesRevision) -> str | None:
         version = base.setups[revision.pipeline].version
@@ -73,6 +72,7 @@ def start_receiver(base: Foundation) -> Receiver:
         inquiry=SeriesInquiry(store, base.setups),
         receiver=neighbors.receiver,
         neighbors=neighbors,
+        rows_first=base.storage.shared is not None,
     )
     restore()
     registry.start()
@@ -84,7 +84,7 @@ def start_receiver(base: Foundation) -> Receiver:
         config.receive,
         pipelines={each.config.ae_title: name for name, each in base.setups.items()},
         store=store,
-        quarantine=Quarantine(config.data_dir),
+        quarantine=base.storage.quarantine,
         sink=registry,
         on_commitment=partial(_take_report, database, jobs, config)
         if config.asks_for_commitment
