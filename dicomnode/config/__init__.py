@@ -4,6 +4,13 @@ Sources, strongest first: ``DICOMNODE_SECTION__KEY`` in the environment, the TOM
 of the sections.  Each component is given its own section, never the whole tree.
 """
 
+from dicomnode.config.console import (
+    AccessConfig,
+    AuditConfig,
+    ConsoleConfig,
+    ConsoleTlsConfig,
+    ProxyConfig,
+)
 from dicomnode.config.destinations import (
     SENDER,
     Destination,
@@ -35,20 +42,23 @@ from dicomnode.config.receive import (
     ReceiveConfig,
     User,
 )
-from dicomnode.config.services import ConsoleConfig, DatabaseConfig, HealthConfig, LogConfig
+from dicomnode.config.services import DatabaseConfig, HealthConfig, ListenConfig, LogConfig
 from dicomnode.config.tls import TlsClientConfig, TlsProfile, TlsServerConfig
 from dicomnode.config.tree import Config
 
 __all__ = [
     "SENDER",
     "AETitle",
+    "AccessConfig",
     "AllowedCaller",
     "ArchiveQuery",
+    "AuditConfig",
     "CommitmentConfig",
     "CommitmentPeer",
     "CompletionConfig",
     "Config",
     "ConsoleConfig",
+    "ConsoleTlsConfig",
     "DatabaseConfig",
     "Destination",
     "DicomwebDestination",
@@ -60,10 +70,12 @@ __all__ = [
     "HealthConfig",
     "InferenceConfig",
     "InferenceTlsConfig",
+    "ListenConfig",
     "LogConfig",
     "Name",
     "OAuthConfig",
     "PipelineConfig",
+    "ProxyConfig",
     "ReceiveConfig",
     "ReportConfig",
     "ResultKind",

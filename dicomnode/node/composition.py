@@ -7,22 +7,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from fastapi import FastAPI
-
-from dicomnode.config import Config, ConsoleConfig
-from dicomnode.console.app import build_app
+from dicomnode.config import Config
 from dicomnode.console.health import build_health_app
 from dicomnode.console.server import ConsoleServer
 from dicomnode.database import Database, open_database
 from dicomnode.engine import JobQueue
 from dicomnode.errors import InferenceError, StateError
 from dicomnode.inference.client import TritonClient
+from dicomnode.node.console import start_console
 from dicomnode.node.foundation import Foundation
-from dicomnode.node.receiver import start_receiver
+from dicomnode.node.receiver import Receiver, start_receiver
 from dicomnode.node.worker import start_worker
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
-from dicomnode.receive.scp import StorageSCP
 from dicomnode.tls import check_files
 
 
@@ -70,7 +67,7 @@ class Node:
         self._parts = ExitStack()
         self._database: Database | None = None
         self._client: TritonClient | None = None
-        self._receiver: StorageSCP | None = None
+        self._receiver: Receiver | None = None
         self._console: ConsoleServer | None = None
 
     def start(self) -> None:
@@ -114,16 +111,18 @@ class Node:
         if "receive" in self._roles:
             self._receiver = start_receiver(base)
         if "console" in self._roles:
-            app = build_app(database, readiness=self.readiness)
-            self._serve(app, config.console)
+            asks = "work" in self._roles and ANALYZE_QUEUE in self._queues
+            self._console = start_console(
+                base,
+                readiness=self.readiness,
+                client=self._client if asks else None,
+                receiver=self._receiver,
+            )
         elif config.health is not None:
-            self._serve(build_health_app(readiness=self.readiness), config.health)
-
-    def _serve(self, app: FastAPI, config: ConsoleConfig) -> None:
-        console = ConsoleServer(app, config)
-        console.start()
-        self._console = console
-        self._parts.callback(console.stop)
+            server = ConsoleServer(build_health_app(readiness=self.readiness), config.health)
+            server.start()
+            self._console = server
+            self._parts.callback(server.stop)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -132,7 +131,7 @@ class Node:
         host = self._config.receive.host
         if self._receiver is not None:
             for setup in self._setups.values():
-                address = f"{setup.config.ae_title}@{host}:{self._receiver.port}"
+                address = f"{setup.config.ae_title}@{host}:{self._receiver.scp.port}"
                 found.append(Endpoint(f"DICOM storage, pipeline {setup.name}", address))
         if self._console is not None:
             what = "console" if "console" in self._roles else "health"
@@ -144,7 +143,7 @@ class Node:
     @property
     def receive_port(self) -> int:
         """The port that the receiver listens on, once started."""
-        return 0 if self._receiver is None else self._receiver.port
+        return 0 if self._receiver is None else self._receiver.scp.port
 
     @property
     def database(self) -> Database:

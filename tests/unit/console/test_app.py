@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
-import httpx
 import pytest
 
-from dicomnode.console.app import build_app
-from dicomnode.database import open_database
 from dicomnode.database.job_rows import create_job, set_delivery, set_job
 from dicomnode.database.series_rows import close_series, record_instance
 from dicomnode.model.instance import InstanceRef
+from tests.support.console import make_client, make_config, make_parts
 
 JOB = "1.2.3:0123456789abcdef:chest-00000001"
-
-
-class Client:
-    """Asks an application directly."""
-
-    def __init__(self, app):
-        self._transport = httpx.ASGITransport(app)
-
-    def request(self, verb, path, **parameters):
-        async def ask():
-            base = "http://console"
-            async with httpx.AsyncClient(transport=self._transport, base_url=base) as client:
-                return await client.request(verb, path, **parameters)
-
-        return asyncio.run(ask())
-
-    def get(self, path, **parameters):
-        return self.request("GET", path, **parameters)
-
-
-@pytest.fixture
-def database(tmp_path):
-    opened = open_database("sqlite", data_dir=tmp_path)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -48,8 +22,19 @@ def components():
 
 
 @pytest.fixture
-def client(database, components):
-    return Client(build_app(database, readiness=lambda: components))
+def parts(tmp_path, components):
+    with ExitStack() as stack:
+        yield make_parts(make_config(tmp_path), stack, components=components)
+
+
+@pytest.fixture
+def database(parts):
+    return parts.database
+
+
+@pytest.fixture
+def client(parts):
+    return make_client(parts)
 
 
 def record_series(database, series="1.2.3", *, calling_ae_title="CT1"):
@@ -179,8 +164,7 @@ def test_the_page_shows_components_jobs_and_open_series(client, database, compon
 def test_the_page_of_a_fresh_node_says_so(client):
     page = client.get("/").text
 
-    assert "No series has been analyzed yet." in page
-    assert "No series is arriving." in page
+    assert "No series has been received yet." in page
 
 
 @pytest.mark.parametrize(
@@ -189,20 +173,21 @@ def test_the_page_of_a_fresh_node_says_so(client):
 def test_every_answer_keeps_browsers_strict(client, path):
     headers = client.get(path).headers
 
-    assert "default-src 'self'" in headers["content-security-policy"]
+    assert "default-src 'none'" in headers["content-security-policy"]
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert headers["cache-control"] == "no-store"
 
 
 @pytest.mark.usefixtures("job")
-def test_the_page_loads_nothing_from_elsewhere(client):
-    page = client.get("/").text
+def test_no_page_loads_or_holds_what_the_policy_forbids(client):
+    for path in ("/", "/series/1.2.3", "/pipelines", "/quarantine", "/upload", "/api/docs"):
+        page = client.get(path).text
 
-    assert "http://" not in page
-    assert "https://" not in page
-    assert "<script" not in page
+        assert set(re.findall(r'(?:src|href|action)="([^"]*)"', page))
+        assert not re.findall(r'(?:src|href|action)="(?!/|#)', page), path
+        assert not re.search(r"<script>|<style|style=| on[a-z]+=", page), path
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/jobs", "/api/v1/series"])

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "3002"
-down_revision = "7001"
+down_revision = "8001"
 
 
 def upgrade() -> None:
