@@ -16,7 +16,8 @@ from dicomnode.errors import InferenceError, StateError
 from dicomnode.inference.client import TritonClient
 from dicomnode.node.console import start_console
 from dicomnode.node.foundation import Foundation
-from dicomnode.node.receiver import Receiver, start_receiver
+from dicomnode.node.receiver import Receiver
+from dicomnode.node.receivers import start_receivers
 from dicomnode.node.worker import start_worker
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
@@ -114,7 +115,7 @@ class Node:
         if "work" in self._roles:
             self._client = start_worker(base, names=self._queues, on_lost=self._on_lost)
         if "receive" in self._roles:
-            self._receiver = start_receiver(base)
+            self._receiver = start_receivers(base)
         if "console" in self._roles:
             asks = "work" in self._roles and ANALYZE_QUEUE in self._queues
             self._console = start_console(

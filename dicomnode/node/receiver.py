@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from dicomnode.receive.commitment_reports import ignore_report
 from dicomnode.receive.limits import Limits
 from dicomnode.receive.notes import IgnoredInstances
 from dicomnode.receive.scp import StorageSCP
+from dicomnode.receive.seats import Seats
 from dicomnode.series.neighbors import Neighbors
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
@@ -33,14 +35,34 @@ _log = get_logger("node")
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A receiver that runs."""
+    """A receiver that runs.
+
+    `take_over` records what dead neighbors acknowledged, and takes their series.
+    """
 
     scp: StorageSCP
     registry: SeriesRegistry
+    take_over: Callable[[], None]
 
 
-def start_receiver(base: Foundation) -> Receiver:
+def start_receiver(
+    base: Foundation,
+    *,
+    listening: socket.socket | None = None,
+    seats: Seats | None = None,
+    restores: bool = True,
+) -> Receiver:
     """Start receiving, and closing series that are complete.
+
+    Parameters
+    ----------
+    base : Foundation
+    listening : socket.socket, optional
+        One that other receivers accept on as well; else one is bound as configured.
+    seats : Seats, optional
+        Where associations are counted, shared with those.
+    restores : bool
+        Whether rows that a crash left out are looked for; else somebody has done so.
 
     Raises
     ------
@@ -74,7 +96,8 @@ def start_receiver(base: Foundation) -> Receiver:
         neighbors=neighbors,
         rows_first=base.storage.shared is not None,
     )
-    restore()
+    if restores:
+        restore()
     registry.start()
     base.parts.callback(registry.stop)
     commitments = Commitments(database, store, config.receive.commitment, flush=registry.flush)
@@ -93,10 +116,12 @@ def start_receiver(base: Foundation) -> Receiver:
         policies=build_policies(base),
         limits=build_limits(base, store, registry.flush),
         ignored=IgnoredInstances(database).note,
+        seats=seats,
+        listening=listening,
     )
     receiver.start()
     base.parts.callback(receiver.stop, config.drain_seconds)
-    return Receiver(receiver, registry)
+    return Receiver(receiver, registry, neighbors.look_after)
 
 
 def _neighbors(base: Foundation, restore: Callable[[], None]) -> Neighbors:

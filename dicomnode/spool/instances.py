@@ -64,7 +64,7 @@ class InstanceStore:
         self._folders = OpenFolders()
         self._turns = Turns()
         make_folder_durably(self._folder)
-        make_folder_durably(Path(self._incoming))
+        self._folders.open(self._incoming)
 
     def free_bytes(self) -> int:
         """Return the space that may still be filled; below zero when the reserve is touched.
