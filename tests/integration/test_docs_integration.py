@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
@@ -15,6 +16,17 @@ from tests.support.node import wait_until
 from tests.support.orthanc import Orthanc
 from tests.support.pacs import FlakyPacs
 from tests.support.pages import ROOT, blocks
+
+# pynetdicom leaves the socket of a connection that failed to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_socket():
+    """Have it collected here, not in the middle of another module's test."""
+    yield
+    gc.collect()
+
 
 PAGE = ROOT / "docs" / "integration.md"
 
