@@ -9,6 +9,7 @@ import typer
 from dicomnode import __version__, log
 from dicomnode.cli import (
     config,
+    database,
     demo,
     echo,
     jobs,
@@ -69,6 +70,7 @@ app.add_typer(jobs.app, name="jobs", rich_help_panel=_ASK)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_ASK)
 app.add_typer(received.app, name="received", rich_help_panel=_ASK)
 app.add_typer(config.app, name="config", rich_help_panel=_CHECK)
+app.add_typer(database.app, name="database", rich_help_panel=_CHECK)
 app.add_typer(models.app, name="models", rich_help_panel=_CHECK)
 
 

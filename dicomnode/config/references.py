@@ -15,6 +15,9 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[str]:
     inference = values.get("inference")
     if isinstance(inference, Mapping):
         yield from _inference_faults(inference)
+    database = values.get("database")
+    if isinstance(database, Mapping) and {"url", "url_file"} <= database.keys():
+        yield "database.url_file: wanted one of url and url_file, found both"
     pipelines = values.get("pipelines")
     destinations = values.get("destinations")
     if not isinstance(pipelines, Mapping):

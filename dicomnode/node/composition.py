@@ -77,7 +77,7 @@ class Node:
         self._database: Database | None = None
         self._client: TritonClient | None = None
         self._receiver: StorageSCP | None = None
-        self._console: ConsoleServer | None = None
+        self._servers: dict[str, ConsoleServer] = {}
 
     def start(self) -> None:
         """Start every part; what was left at the last stop goes on.
@@ -120,9 +120,9 @@ class Node:
         if "receive" in self._roles:
             self._receiver = start_receiver(base)
         if "console" in self._roles:
-            self._serve(build_app(self._console_parts(base)), config.console)
-        elif config.health is not None:
-            self._serve(build_health_app(readiness=self.readiness), config.health)
+            self._serve("console", build_app(self._console_parts(base)), config.console)
+        if config.health is not None:
+            self._serve("health", build_health_app(readiness=self.readiness), config.health)
 
     def _console_parts(self, base: Foundation) -> Parts:
         config = base.config
@@ -139,11 +139,11 @@ class Node:
             pages=Pages(),
         )
 
-    def _serve(self, app: FastAPI, config: ListenConfig) -> None:
-        console = ConsoleServer(app, config)
-        console.start()
-        self._console = console
-        self._parts.callback(console.stop)
+    def _serve(self, what: str, app: FastAPI, config: ListenConfig) -> None:
+        server = ConsoleServer(app, config)
+        server.start()
+        self._servers[what] = server
+        self._parts.callback(server.stop)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -154,9 +154,7 @@ class Node:
             for setup in self._setups.values():
                 address = f"{setup.config.ae_title}@{host}:{self._receiver.port}"
                 found.append(Endpoint(f"DICOM storage, pipeline {setup.name}", address))
-        if self._console is not None:
-            what = "console" if "console" in self._roles else "health"
-            found.append(Endpoint(what, self._console.url))
+        found += [Endpoint(what, server.url) for what, server in self._servers.items()]
         if self._client is not None:
             found.append(Endpoint("Triton", self._client.address))
         return tuple(found)
