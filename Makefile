@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --progress-bar off --require-hashes --requirement
 INSTALL_PACKAGE := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-lowest test-image image chart lint format lock audit dist clean
+.PHONY: help demo test test-slow test-lowest test-image image chart lint format docs lock audit dist clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -52,6 +52,9 @@ lint: $(VENV)/.dev ## style, types, layers
 format: $(VENV)/.dev ## mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/.dev ## the references that are made from the code, in docs/
+	$(BIN)/python tools/reference.py
 
 lock: $(VENV)/.dev ## make the lock files anew (LOCK=--upgrade for newer versions)
 	$(BIN)/python tools/lock.py $(LOCK)

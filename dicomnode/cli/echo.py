@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dicomnode.cli.output import JsonOption, errors_as_exits, facts, print_json
 from dicomnode.cli.send import AddressArgument, CallingOption
-from dicomnode.config import TlsClientConfig
+from dicomnode.cli.tls_options import (
+    CaOption,
+    CertOption,
+    CheckHostOption,
+    KeyOption,
+    KeyPassphraseOption,
+    ProfileOption,
+    tls_section,
+)
 from dicomnode.send.store_scu import echo as verify
 
 
@@ -19,39 +26,27 @@ def echo(
     timeout_seconds: Annotated[
         float, typer.Option("--timeout", min=0.1, help="For each step, in seconds.")
     ] = 10.0,
-    authorities: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="TLS: CA certificates that it must come from, PEM."),
-    ] = None,
-    certificate: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TLS: ours, where it asks for one, PEM.")
-    ] = None,
-    key: Annotated[Path | None, typer.Option(metavar="FILE", help="TLS: the key to it.")] = None,
+    ca: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
+    key_passphrase_file: KeyPassphraseOption = None,
+    tls_profile: ProfileOption = None,
     *,
-    check_host: Annotated[
-        bool, typer.Option(help="TLS: its certificate must name the host that is called.")
-    ] = True,
+    check_host: CheckHostOption = True,
     as_json: JsonOption = False,
 ) -> None:
     """Verify that an application entity answers (C-ECHO)."""
-    if authorities is None and (certificate or key):
-        raise typer.BadParameter("--certificate and --key are for TLS: wanted --authorities too")
-    if (certificate is None) != (key is None):
-        raise typer.BadParameter("wanted --certificate and --key together")
+    tls = tls_section(
+        ca=ca,
+        cert=cert,
+        key=key,
+        key_passphrase_file=key_passphrase_file,
+        profile=tls_profile,
+        check_host=check_host,
+    )
     with errors_as_exits():
         seconds = verify(
-            address,
-            calling_ae_title=calling_ae_title,
-            timeout_seconds=timeout_seconds,
-            tls=None
-            if authorities is None
-            else TlsClientConfig(
-                authentication="server" if certificate is None else "mutual",
-                authorities=authorities,
-                certificate=certificate,
-                key=key,
-                check_host=check_host,
-            ),
+            address, calling_ae_title=calling_ae_title, timeout_seconds=timeout_seconds, tls=tls
         )
     if as_json:
         print_json({"address": str(address), "seconds": round(seconds, 4)})

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from dicomnode.config import Config
 from dicomnode.console.access import Access
+from dicomnode.console.audit import Audit
 from dicomnode.console.pages import Pages
+from dicomnode.console.patients import Patients
 from dicomnode.database import Database
 from dicomnode.engine import JobQueue
+from dicomnode.pipeline.intake import FileIntake
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
@@ -33,10 +36,21 @@ class Parts:
     store : InstanceStore
     quarantine : Quarantine
     outbox : Outbox
+    intake : FileIntake
+        Takes uploads.
+    flush : callable
+        Returns when what was taken is in the database.
     readiness : callable
         May be called for every page: what it asks is asked every few seconds at most.
+    models : callable
+        The same for models: by the name of a manifest None if it is ready, else the reason; no
+        entry for what nobody here can ask.
     access : Access
         ``Depends(parts.access.viewer)`` and ``Depends(parts.access.operator)`` guard every route.
+    audit : Audit
+        Told of every action and every look at a patient.
+    patients : Patients
+        Reads whose images a series holds: for those alone whom `access` lets see it.
     pages : Pages
         Renders templates.
     """
@@ -48,6 +62,11 @@ class Parts:
     store: InstanceStore
     quarantine: Quarantine
     outbox: Outbox
+    intake: FileIntake
+    flush: Callable[[], None]
     readiness: Readiness
+    models: Readiness
     access: Access
+    audit: Audit
+    patients: Patients
     pages: Pages

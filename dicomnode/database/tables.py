@@ -46,6 +46,7 @@ series = sa.Table(
     sa.Column("instance_count", sa.Integer, nullable=False),
     sa.Column("first_received_at", UtcDateTime, nullable=False),
     sa.Column("last_received_at", UtcDateTime, nullable=False),
+    sa.Index("series_by_time", "last_received_at"),
 )
 
 instance = sa.Table(
@@ -57,7 +58,7 @@ instance = sa.Table(
     sa.Column("study_instance_uid", sa.String(64), nullable=False),
     sa.Column("sop_class_uid", sa.String(64), nullable=False),
     sa.Column("transfer_syntax_uid", sa.String(64), nullable=False),
-    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
     sa.Column("key", sa.String(255), nullable=False),
     sa.Column("received_at", UtcDateTime, nullable=False),
@@ -78,6 +79,8 @@ job = sa.Table(
     # | failed | cancelled; done and refused -> superseded when a later revision has results
     sa.Column("state", sa.String(12), nullable=False, index=True),
     sa.Column("attempt", sa.Integer, nullable=False),
+    # How many attempts the inference server did not survive.
+    sa.Column("interruptions", sa.Integer, nullable=False, server_default="0"),
     sa.Column("stage", sa.String(20)),
     # Who runs the stage: what a run that was taken over still writes is told by it, and dropped.
     sa.Column("runner", sa.String(40)),
@@ -192,7 +195,7 @@ reception_note = sa.Table(
     # ignored | kept-first | replaced | refused
     sa.Column("kind", sa.String(20), primary_key=True),
     sa.Column("sop_class_uid", sa.String(64), nullable=False),
-    sa.Column("sha256", sa.String(64)),  # of what was not kept; None where it was not looked at
+    sa.Column("digest", sa.String(64)),  # of what was not kept; None where it was not looked at
     sa.Column("calling_ae_title", sa.String(16), nullable=False),
     sa.Column("times", sa.Integer, nullable=False),
     sa.Column("first_at", UtcDateTime, nullable=False),
@@ -216,4 +219,25 @@ commitment = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
     sa.Index("commitment_due", "state", "due_at"),
+)
+
+# Who is signed in at the console.  The secret is in the browser alone.
+console_session = sa.Table(
+    "console_session",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),  # SHA-256 of the secret
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
+)
+
+# What a destination said when an operator last asked whether it is there.
+destination_check = sa.Table(
+    "destination_check",
+    metadata,
+    sa.Column("destination", sa.String(40), primary_key=True),
+    sa.Column("is_ok", sa.Boolean, nullable=False),
+    sa.Column("words", sa.String(500), nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
 )

@@ -7,28 +7,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from fastapi import FastAPI
-
-from dicomnode.config import Config, ListenConfig
-from dicomnode.console.access import Access
-from dicomnode.console.app import build_app
+from dicomnode.config import Config
 from dicomnode.console.health import build_health_app
-from dicomnode.console.pages import Pages
-from dicomnode.console.parts import Parts
 from dicomnode.console.server import ConsoleServer
 from dicomnode.database import Database, open_database
 from dicomnode.engine import JobQueue
 from dicomnode.errors import InferenceError, StateError
 from dicomnode.inference.client import TritonClient
+from dicomnode.node.console import start_console
 from dicomnode.node.foundation import Foundation
-from dicomnode.node.receiver import start_receiver
+from dicomnode.node.receiver import Receiver, start_receiver
 from dicomnode.node.worker import start_worker
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
-from dicomnode.receive.scp import StorageSCP
-from dicomnode.spool.instances import InstanceStore
-from dicomnode.spool.quarantine import Quarantine
-from dicomnode.spool.results import Outbox
 from dicomnode.tls import check_files
 
 
@@ -76,8 +67,8 @@ class Node:
         self._parts = ExitStack()
         self._database: Database | None = None
         self._client: TritonClient | None = None
-        self._receiver: StorageSCP | None = None
-        self._servers: dict[str, ConsoleServer] = {}
+        self._receiver: Receiver | None = None
+        self._console: ConsoleServer | None = None
 
     def start(self) -> None:
         """Start every part; what was left at the last stop goes on.
@@ -120,30 +111,18 @@ class Node:
         if "receive" in self._roles:
             self._receiver = start_receiver(base)
         if "console" in self._roles:
-            self._serve("console", build_app(self._console_parts(base)), config.console)
+            asks = "work" in self._roles and ANALYZE_QUEUE in self._queues
+            self._console = start_console(
+                base,
+                readiness=self.readiness,
+                client=self._client if asks else None,
+                receiver=self._receiver,
+            )
         if config.health is not None:
-            self._serve("health", build_health_app(readiness=self.readiness), config.health)
-
-    def _console_parts(self, base: Foundation) -> Parts:
-        config = base.config
-        return Parts(
-            config=config,
-            setups=base.setups,
-            database=base.database,
-            jobs=base.jobs,
-            store=InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes),
-            quarantine=Quarantine(config.data_dir),
-            outbox=Outbox(config.data_dir),
-            readiness=self.readiness,
-            access=Access(config.console.access),
-            pages=Pages(),
-        )
-
-    def _serve(self, what: str, app: FastAPI, config: ListenConfig) -> None:
-        server = ConsoleServer(app, config)
-        server.start()
-        self._servers[what] = server
-        self._parts.callback(server.stop)
+            server = ConsoleServer(build_health_app(readiness=self.readiness), config.health)
+            server.start()
+            self._health = server
+            self._parts.callback(server.stop)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -152,9 +131,11 @@ class Node:
         host = self._config.receive.host
         if self._receiver is not None:
             for setup in self._setups.values():
-                address = f"{setup.config.ae_title}@{host}:{self._receiver.port}"
+                address = f"{setup.config.ae_title}@{host}:{self._receiver.scp.port}"
                 found.append(Endpoint(f"DICOM storage, pipeline {setup.name}", address))
-        found += [Endpoint(what, server.url) for what, server in self._servers.items()]
+        for what, server in (("console", self._console), ("health", self._health)):
+            if server is not None:
+                found.append(Endpoint(what, server.url))
         if self._client is not None:
             found.append(Endpoint("Triton", self._client.address))
         return tuple(found)
@@ -162,7 +143,7 @@ class Node:
     @property
     def receive_port(self) -> int:
         """The port that the receiver listens on, once started."""
-        return 0 if self._receiver is None else self._receiver.port
+        return 0 if self._receiver is None else self._receiver.scp.port
 
     @property
     def database(self) -> Database:
@@ -202,8 +183,9 @@ class Node:
             return "not started"
         models = {model for each in self._setups.values() for model in each.triton_models}
         try:
-            if not self._client.is_ready(models):
-                return f"waiting for {', '.join(sorted(models))}"
+            missing = self._client.missing(models)
+            if missing:
+                return missing
             for setup in self._setups.values():
                 for manifest in setup.manifests:
                     self._client.check_contract(manifest)

@@ -17,7 +17,7 @@ from dicomnode.send.store_scu import echo, send_instances
 from dicomnode.standard.ae import AEAddress
 from tests.support.certificates import Authority
 from tests.support.ct import make_series
-from tests.support.node import dcmtk, run_command, wait_until
+from tests.support.node import dcmtk, wait_until
 from tests.support.scp import running_receiver
 
 _DCMTK_PROFILES = ("+py", "+px", "+pz")
@@ -303,18 +303,6 @@ def test_our_two_sides_speak_to_each_other(tmp_path, tls, series, client):
 
         assert all(each.accepted for each in outcomes)
         assert len(receiver.sink.refs()) == len(series)
-
-
-def test_the_command_echo_speaks_tls(tmp_path, tls, authority, pairs):
-    files = ("--authorities", authority.certificate)
-    ours = ("--certificate", pairs["client"].certificate, "--key", pairs["client"].key)
-    with running_receiver(tmp_path, tls=tls) as receiver:
-        address = f"CHEST@127.0.0.1:{receiver.port}"
-        known = run_command("echo", address, *files, *ours)
-        unknown = run_command("echo", address, *files, "--timeout", "5")
-
-    assert (known.returncode, known.stderr) == (0, "")
-    assert unknown.returncode == 69
 
 
 # -- user identity (PS3.7 D.3.3.7)
