@@ -18,6 +18,7 @@ from dicomnode.console import (
     api_docs,
     api_jobs,
     api_node,
+    api_quarantine,
     api_series,
     health,
     overview,
@@ -42,6 +43,7 @@ _ROUTERS: Final = (
     api_series,
     api_jobs,
     api_node,
+    api_quarantine,
     api_docs,
 )
 
