@@ -10,6 +10,7 @@ from dicomnode import __version__, log
 from dicomnode.cli import (
     access,
     config,
+    conformance,
     demo,
     echo,
     jobs,
@@ -73,6 +74,7 @@ app.add_typer(config.app, name="config", rich_help_panel=_CHECK)
 app.command(rich_help_panel=_CHECK)(access.password)
 app.command(rich_help_panel=_CHECK)(access.token)
 app.add_typer(models.app, name="models", rich_help_panel=_CHECK)
+app.command(rich_help_panel=_CHECK)(conformance.conformance)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dicomnode.config.console import ConsoleConfig
-from dicomnode.config.destinations import Destination
+from dicomnode.config.destinations import Destination, DimseDestination
 from dicomnode.config.fields import Name, Seconds
 from dicomnode.config.inference import InferenceConfig
 from dicomnode.config.pipelines import PipelineConfig, RetentionConfig
@@ -45,6 +45,14 @@ class Config(BaseSettings):
     pipelines: dict[Name, PipelineConfig] = Field(min_length=1)
     destinations: dict[Name, Destination]
     log: LogConfig = LogConfig()
+
+    @property
+    def asks_for_commitment(self) -> bool:
+        """Whether some destination is asked for storage commitment, so that answers may come."""
+        return any(
+            isinstance(each, DimseDestination) and each.storage_commitment
+            for each in self.destinations.values()
+        )
 
     @classmethod
     def settings_customise_sources(cls, *_sources: Any, **_named: Any) -> tuple[Any, ...]:

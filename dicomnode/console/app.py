@@ -19,6 +19,7 @@ from dicomnode.console import (
     api_jobs,
     api_node,
     api_quarantine,
+    api_results,
     api_series,
     health,
     overview,
@@ -27,11 +28,13 @@ from dicomnode.console import (
     series,
     sign_in,
     upload,
+    viewer,
 )
 from dicomnode.console.envelope import Envelope
 from dicomnode.console.parts import Parts
 from dicomnode.console.problems import add_handlers
 from dicomnode.console.uploads import MARGIN_BYTES
+from dicomnode.console.volumes import open_volumes
 
 _ROUTERS: Final = (
     overview,
@@ -80,6 +83,9 @@ def build_app(parts: Parts) -> FastAPI:
     app.include_router(health.build_router(parts.readiness))
     for module in _ROUTERS:
         app.include_router(module.build_router(parts))
+    volumes = open_volumes(parts)
+    app.include_router(viewer.build_router(parts, volumes))
+    app.include_router(api_results.build_router(parts, volumes))
     return app
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from dicomnode.config import Config, DimseDestination, PipelineConfig
+from dicomnode.config import Config
 from dicomnode.database import Database, Transaction
 from dicomnode.database.series_rows import list_keys, stored_bytes
 from dicomnode.engine import JobQueue
@@ -87,7 +87,7 @@ def start_receiver(base: Foundation) -> Receiver:
         quarantine=Quarantine(config.data_dir),
         sink=registry,
         on_commitment=partial(_take_report, database, jobs, config)
-        if _asks_for_commitment(config)
+        if config.asks_for_commitment
         else ignore_report,
         commitment=commitments,
         policies=build_policies(base),
@@ -147,18 +147,7 @@ def build_limits(base: Foundation, store: InstanceStore, flush: Callable[[], Non
 
 def build_policies(base: Foundation) -> dict[str, StorePolicy]:
     """Build what each pipeline stores."""
-    return {name: _policy(each.config) for name, each in base.setups.items()}
-
-
-def _policy(config: PipelineConfig) -> StorePolicy:
-    return StorePolicy(config.store_classes, refuse_others=config.other_classes == "refuse")
-
-
-def _asks_for_commitment(config: Config) -> bool:
-    return any(
-        isinstance(each, DimseDestination) and each.storage_commitment
-        for each in config.destinations.values()
-    )
+    return {name: StorePolicy.of(each.config) for name, each in base.setups.items()}
 
 
 def _take_report(

@@ -44,6 +44,7 @@ COMMANDS = [
     ("config", "show"),
     ("config", "schema"),
     ("models", "check"),
+    ("conformance",),
 ]
 
 
