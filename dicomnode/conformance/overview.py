@@ -197,6 +197,10 @@ def _write_introduction(page: Page) -> None:
         "expect of one of them. In particular, an archive that accepts a Segmentation or a report "
         "need not be able to show it."
     )
+    page.text(
+        "Sections are numbered and titled as the template has them; its standard sentences are in "
+        "words of our own."
+    )
     page.heading("3.4", "Terms and Definitions")
     page.points(
         (
