@@ -21,7 +21,7 @@ from dicomnode.standard.sop_classes import CT_TRANSFER_SYNTAXES, STORAGE_COMMITM
 _DUPLICATES = {
     "keep-first": "answered with Success; the first stays, the other is not kept",
     "replace": "answered with Success; takes the place of the first if it is of the same series, "
-    "which then is analyzed anew",
+    "which then is analyzed anew, and is not kept if it is of another",
     "refuse": "answered with 0x0111, not kept",
 }
 
