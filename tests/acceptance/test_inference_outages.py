@@ -29,7 +29,7 @@ from tests.support.node import (
 )
 from tests.support.steered_triton import MOODY_MODELS, SteeredTriton
 
-DEADLINE_SECONDS = 3
+DEADLINE_SECONDS = 5
 
 
 @pytest.fixture(scope="module")
