@@ -14,6 +14,7 @@ from dicomnode.engine import JobQueue
 from dicomnode.leases import claim_slot, open_leases
 from dicomnode.log import get_logger
 from dicomnode.model.commitment import CommitmentReport
+from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision
 from dicomnode.node.foundation import NODE_SLOT, Foundation
 from dicomnode.pipeline.commitment import take_report
@@ -86,6 +87,25 @@ def start_receiver(
         if restored:
             _log.info("instances_restored", count=restored)
 
+    quarantine = Quarantine(config.data_dir)
+
+    def set_aside(pipeline: str, ref: InstanceRef) -> None:
+        try:
+            kept = quarantine.take(
+                store.path(ref.key),
+                reason="other content came before under its SOP Instance UID, and is kept",
+                facts={
+                    "pipeline": pipeline,
+                    "sop_class_uid": ref.sop_class_uid,
+                    "sop_instance_uid": ref.sop_instance_uid,
+                    "transfer_syntax_uid": ref.transfer_syntax_uid,
+                },
+            )
+        except OSError as error:
+            _log.error("instance_not_set_aside", key=ref.key, reason=error.strerror)
+        else:
+            _log.warning("instance_set_aside", key=ref.key, quarantine=kept)
+
     neighbors = _neighbors(base, restore)
     registry = SeriesRegistry(
         database,
@@ -95,6 +115,7 @@ def start_receiver(
         inquiry=SeriesInquiry(store, base.setups),
         receiver=neighbors.receiver,
         neighbors=neighbors,
+        set_aside=set_aside,
     )
     if restores:
         restore()
@@ -107,7 +128,7 @@ def start_receiver(
         config.receive,
         pipelines={each.config.ae_title: name for name, each in base.setups.items()},
         store=store,
-        quarantine=Quarantine(config.data_dir),
+        quarantine=quarantine,
         sink=registry,
         on_commitment=partial(_take_report, database, jobs, config)
         if config.asks_for_commitment

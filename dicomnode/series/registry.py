@@ -44,6 +44,8 @@ class SeriesRegistry:
         Monotonic seconds.
     neighbors : Neighbors or None
         Where other receivers may share the database.
+    set_aside : callable
+        As of `Intake`.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class SeriesRegistry:
         receiver: str = "node",
         clock: Callable[[], float] = time.monotonic,
         neighbors: Neighbors | None = None,
+        set_aside: Callable[[str, InstanceRef], None] = lambda _pipeline, _ref: None,
     ) -> None:
         self._database = database
         self._receiver = receiver
@@ -70,7 +73,12 @@ class SeriesRegistry:
             neighbors=neighbors,
         )
         self.intake = Intake(
-            database, self.watch, receiver=receiver, duplicates=duplicates or {}, clock=clock
+            database,
+            self.watch,
+            receiver=receiver,
+            duplicates=duplicates or {},
+            clock=clock,
+            set_aside=set_aside,
         )
 
     def start(self) -> None:
