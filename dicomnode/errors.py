@@ -13,6 +13,7 @@ NodeError                        code . retryable . a sentence without patient d
 |   `-- IrregularSpacing, TooFewSlices, UnsupportedImage, PixelsUnreadable
 |-- InferenceError          4xx
 |   |-- InferenceUnavailable     yes  server or model not there
+|   |   `-- InferenceInterrupted     yes  it went while it computed
 |   |-- InferenceTimeout         yes  deadline passed
 |   |-- InferenceRejected        no   the server refused the request
 |   |-- ModelContractMismatch    no   wanted and found
@@ -27,6 +28,7 @@ NodeError                        code . retryable . a sentence without patient d
 |   |-- DestinationUnavailable   yes  a web service or folder that cannot be used now
 |   `-- DestinationRefused       no   a web service that does not want the request
 |-- StateError              7xx  no   stored state contradicts itself
+|   `-- StorageUnavailable         yes  the object store does not answer
 `-- DemoFailed              8xx  no
 
 Codes are the interface; texts are not.  Nothing of a patient may stand in a text.
@@ -205,6 +207,13 @@ class InferenceUnavailable(InferenceError):
     retryable = True
 
 
+class InferenceInterrupted(InferenceUnavailable):
+    """The inference server or the model's process ended while it was asked."""
+
+    code = 407
+    advice = "Nothing for one: it is asked again. Often: look at Triton's log for what ends it."
+
+
 class InferenceTimeout(InferenceError):
     """The inference server did not answer within the deadline."""
 
@@ -313,6 +322,13 @@ class StateError(NodeError):
 
     code = 700
     advice = "Read the sentence: a name that is not known, or another process at work."
+
+
+class StorageUnavailable(StateError):
+    """The object store that holds received instances and results cannot be used now."""
+
+    code = 701
+    retryable = True
 
 
 class DemoFailed(NodeError):

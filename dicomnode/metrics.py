@@ -30,3 +30,6 @@ DELIVERIES = Counter(
     "dicomnode_deliveries_total", "Delivery attempts by outcome.", ["destination", "outcome"]
 )
 TRITON_UP = Gauge("dicomnode_triton_up", "1 while the inference server answers, else 0.")
+TRITON_RESTARTS = Counter(
+    "dicomnode_triton_restarts_total", "How often the embedded inference server was started again."
+)

@@ -79,6 +79,8 @@ job = sa.Table(
     # | failed | cancelled; done and refused -> superseded when a later revision has results
     sa.Column("state", sa.String(12), nullable=False, index=True),
     sa.Column("attempt", sa.Integer, nullable=False),
+    # How many attempts the inference server did not survive.
+    sa.Column("interruptions", sa.Integer, nullable=False, server_default="0"),
     sa.Column("stage", sa.String(20)),
     # Who runs the stage: what a run that was taken over still writes is told by it, and dropped.
     sa.Column("runner", sa.String(40)),

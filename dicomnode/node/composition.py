@@ -21,6 +21,7 @@ from dicomnode.node.receivers import start_receivers
 from dicomnode.node.worker import start_worker
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
+from dicomnode.spool.storage import Storage, open_storage
 from dicomnode.tls import check_files
 
 
@@ -66,6 +67,7 @@ class Node:
         self._on_lost = on_lost
         self._setups: Mapping[str, PipelineSetup] = {}
         self._parts = ExitStack()
+        self._storage: Storage | None = None
         self._database: Database | None = None
         self._client: TritonClient | None = None
         self._receiver: Receiver | None = None
@@ -94,6 +96,8 @@ class Node:
         self._setups = build_setups(config)
         check_files(config)
         config.data_dir.mkdir(parents=True, exist_ok=True)
+        storage = open_storage(config)
+        self._storage = storage
         database = open_database(config.database.url, data_dir=config.data_dir)
         self._database = database
         self._parts.callback(database.close)
@@ -103,6 +107,7 @@ class Node:
             config=config,
             setups=self._setups,
             database=database,
+            storage=storage,
             jobs=jobs,
             parts=self._parts,
             is_whole=self._roles == ALL_ROLES,
@@ -168,6 +173,8 @@ class Node:
             None for a part that is ready, else the reason in words.
         """
         found = {"database": self._ask_database()}
+        if self._config.storage is not None:
+            found["storage"] = "not open" if self._storage is None else self._storage.ping()
         if "receive" in self._roles:
             found["receive"] = None if self._receiver is not None else "not listening"
         if "work" in self._roles and ANALYZE_QUEUE in self._queues:
@@ -184,8 +191,9 @@ class Node:
             return "not started"
         models = {model for each in self._setups.values() for model in each.triton_models}
         try:
-            if not self._client.is_ready(models):
-                return f"waiting for {', '.join(sorted(models))}"
+            missing = self._client.missing(models)
+            if missing:
+                return missing
             for setup in self._setups.values():
                 for manifest in setup.manifests:
                     self._client.check_contract(manifest)

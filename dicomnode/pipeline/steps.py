@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from dicomnode.config import Destination
 from dicomnode.database import Database, is_away
@@ -23,7 +24,7 @@ from dicomnode.database.job_rows import (
 )
 from dicomnode.database.series_rows import list_instances, set_fault
 from dicomnode.engine import JobQueue
-from dicomnode.errors import InferenceCancelled, NodeError, StateError
+from dicomnode.errors import InferenceCancelled, InferenceInterrupted, NodeError, StateError
 from dicomnode.imaging.contents import Faulty, SeriesContents
 from dicomnode.imaging.volume import SeriesFault
 from dicomnode.inference.client import TritonClient
@@ -44,7 +45,15 @@ from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
 from dicomnode.spool.workspace import Workspace
 
+# A series that so many attempts of the inference server did not survive is not asked about again:
+# each attempt costs the other series that are being analyzed theirs.
+_MOST_INTERRUPTIONS: Final = 5
+
 _log = get_logger("pipeline")
+
+
+class _MovedOn(Exception):
+    """Instances came after the job was made; the revision that holds them has its own."""
 
 
 class AnalysisSteps:
@@ -111,6 +120,11 @@ class AnalysisSteps:
             return step(job)
         except InferenceCancelled:
             return "cancelled"  # which its record says already
+        except _MovedOn:
+            self._outbox.clear_work(job.id)
+            return self._end(job, "superseded", reason="later_revision", sentence=None)
+        except InferenceInterrupted as error:
+            return self._interrupted(job, error)
         except NodeError as error:
             state = "waiting" if error.retryable else "failed"
             ended = self._end(job, state, reason=type(error).__name__, sentence=str(error))
@@ -122,14 +136,22 @@ class AnalysisSteps:
             _log.exception("job_failed", job=job.id, stage=stage)
             return "failed"
 
+    def _interrupted(self, job: JobRow, error: InferenceInterrupted) -> str:
+        """Wait for the server to come back, unless it goes whenever it is asked about this."""
+        count = job.interruptions + 1
+        with self._database.begin() as transaction:
+            end_stage(transaction, job.id, runner=str(job.runner), interruptions=count)
+        told = f"attempt {count} that the inference server did not survive: {error}"
+        state = "waiting" if count < _MOST_INTERRUPTIONS else "failed"
+        ended = self._end(job, state, reason=type(error).__name__, sentence=told)
+        return "wait" if ended == "waiting" else ended
+
     def assemble(self, job: JobRow) -> str:
         """Decide whether the pipeline wants the series, and make it a volume."""
         with self._database.begin() as transaction:
             refs = list_instances(transaction, job.pipeline, job.series_instance_uid)
         if content_digest(refs) != job.digest:
-            # Instances came after this job was made; the revision that holds them has its own.
-            self._outbox.clear_work(job.id)
-            return self._end(job, "superseded", reason="later_revision", sentence=None)
+            raise _MovedOn
         workspace = self._workspace(job.id)
         if workspace.has("volume"):
             return "go"
@@ -216,7 +238,34 @@ class AnalysisSteps:
 
     def infer(self, job: JobRow) -> str:
         """Ask the models."""
+        workspace = self._with_findings(job)
+        # From the work files: a step that runs again after a crash finds them made.
+        volume, _paths = workspace.load_volume()
+        findings = workspace.load_findings(volume.geometry)
+        with self._database.begin() as transaction:
+            end_stage(transaction, job.id, runner=str(job.runner), models=_record(findings))
+        return "go"
+
+    def _with_volume(self, job: JobRow) -> Workspace:
+        """Return the work files, with the volume: one that was made elsewhere is made again."""
         workspace = self._workspace(job.id)
+        if not workspace.has("volume"):
+            with self._database.begin() as transaction:
+                refs = list_instances(transaction, job.pipeline, job.series_instance_uid)
+            if content_digest(refs) != job.digest:
+                raise _MovedOn
+            paths = [self._store.path(ref.key) for ref in refs]
+            watch = analysis.Stopwatch(job.pipeline)
+            contents, _decision = analysis.choose(paths, self._setup(job), watch)
+            try:
+                analysis.assemble(workspace, contents, self._setup(job), watch)
+            except SeriesFault as fault:
+                raise StateError(f"the volume cannot be made again: {fault.error}") from fault
+        return workspace
+
+    def _with_findings(self, job: JobRow) -> Workspace:
+        """Return the work files, with what the models found; they are asked where it is missing."""
+        workspace = self._with_volume(job)
         if not workspace.has("findings"):
             watch = analysis.Stopwatch(job.pipeline)
             with watch_for_cancel(self._database, job.id) as cancelled:
@@ -228,18 +277,17 @@ class AnalysisSteps:
                     cancelled=cancelled.is_set,
                 )
             self._add_seconds(job.id, watch)
-        # From the work files: a step that runs again after a crash finds them made.
-        volume, _paths = workspace.load_volume()
-        findings = workspace.load_findings(volume.geometry)
-        with self._database.begin() as transaction:
-            end_stage(transaction, job.id, runner=str(job.runner), models=_record(findings))
-        return "go"
+        return workspace
 
     def results(self, job: JobRow) -> str:
         """Make the result objects."""
+        workspace = self._with_findings(job)
+        with self._database.begin() as transaction:
+            refs = list_instances(transaction, job.pipeline, job.series_instance_uid)
+        self._store.bring(ref.key for ref in refs)
         watch = analysis.Stopwatch(job.pipeline)
         contents = analysis.write_results(
-            self._workspace(job.id),
+            workspace,
             self._setup(job),
             series_instance_uid=job.series_instance_uid,
             revision=job.revision,

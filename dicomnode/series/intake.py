@@ -70,6 +70,8 @@ class Intake:
     set_aside : callable
         Told pipeline and instance where another one is kept under its UID though its sender was
         told Success: its file is recorded nowhere.
+    rows_first : bool
+        Whether rows are durable before `instance_stored` returns, not soon after.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Intake:
         duplicates: Mapping[str, Duplicates],
         clock: Callable[[], float],
         set_aside: Callable[[str, InstanceRef], None],
+        rows_first: bool = False,
     ) -> None:
         self._database = database
         self._set_aside = set_aside
@@ -88,6 +91,7 @@ class Intake:
         self._receiver = receiver
         self._duplicates = dict(duplicates)
         self._clock = clock
+        self._rows_first = rows_first
         self._lock = threading.Lock()
         self._touched: defaultdict[str, set[Key]] = defaultdict(set)
         # Of series that are being received: what must be known of an instance before its row is
@@ -186,6 +190,8 @@ class Intake:
             first = self._first_digest(pipeline, ref)
         if first == ref.digest:
             self._rows.put(stored)
+            if self._rows_first:
+                self._rows.flush()
             return True
         self._rows.flush()
         return self._record_now(stored)
