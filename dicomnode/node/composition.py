@@ -124,10 +124,10 @@ class Node:
                 client=self._client if asks else None,
                 receiver=self._receiver,
             )
-        elif config.health is not None:
+        if config.health is not None:
             server = ConsoleServer(build_health_app(readiness=self.readiness), config.health)
             server.start()
-            self._console = server
+            self._health = server
             self._parts.callback(server.stop)
 
     @property
@@ -139,9 +139,9 @@ class Node:
             for setup in self._setups.values():
                 address = f"{setup.config.ae_title}@{host}:{self._receiver.scp.port}"
                 found.append(Endpoint(f"DICOM storage, pipeline {setup.name}", address))
-        if self._console is not None:
-            what = "console" if "console" in self._roles else "health"
-            found.append(Endpoint(what, self._console.url))
+        for what, server in (("console", self._console), ("health", self._health)):
+            if server is not None:
+                found.append(Endpoint(what, server.url))
         if self._client is not None:
             found.append(Endpoint("Triton", self._client.address))
         return tuple(found)
