@@ -43,6 +43,7 @@ from dicomnode.config.receive import (
     User,
 )
 from dicomnode.config.services import DatabaseConfig, HealthConfig, ListenConfig, LogConfig
+from dicomnode.config.storage import StorageConfig
 from dicomnode.config.tls import TlsClientConfig, TlsProfile, TlsServerConfig
 from dicomnode.config.tree import Config
 
@@ -82,6 +83,7 @@ __all__ = [
     "RetentionConfig",
     "ScConfig",
     "SegConfig",
+    "StorageConfig",
     "TlsClientConfig",
     "TlsProfile",
     "TlsServerConfig",

@@ -15,6 +15,10 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[str]:
     inference = values.get("inference")
     if isinstance(inference, Mapping):
         yield from _inference_faults(inference)
+    yield from _storage_faults(values)
+    database = values.get("database")
+    if isinstance(database, Mapping) and {"url", "url_file"} <= database.keys():
+        yield "database.url_file: wanted one of url and url_file, found both"
     pipelines = values.get("pipelines")
     destinations = values.get("destinations")
     if not isinstance(pipelines, Mapping):
@@ -37,6 +41,18 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[str]:
                     f"{destination!r}{nearest(str(destination), named)}"
                 )
     yield from _sender_faults(pipelines, named, values)
+
+
+def _storage_faults(values: Mapping[str, Any]) -> Iterator[str]:
+    storage = values.get("storage")
+    if not isinstance(storage, Mapping):
+        return
+    database = values.get("database")
+    named = database if isinstance(database, Mapping) else {}
+    if named.get("url", "sqlite") == "sqlite" and "url_file" not in named:
+        yield 'storage: wanted database.url = "postgresql://..." with it, found SQLite on a disk'
+    if (storage.get("access_key_id") is None) != (storage.get("secret_key_file") is None):
+        yield "storage.secret_key_file: wanted together with access_key_id, found one alone"
 
 
 def _sender_faults(

@@ -31,6 +31,7 @@ from dicomnode.console import (
     viewer,
 )
 from dicomnode.console.envelope import Envelope
+from dicomnode.console.looks import Looks
 from dicomnode.console.parts import Parts
 from dicomnode.console.problems import add_handlers
 from dicomnode.console.uploads import MARGIN_BYTES
@@ -84,8 +85,9 @@ def build_app(parts: Parts) -> FastAPI:
     for module in _ROUTERS:
         app.include_router(module.build_router(parts))
     volumes = open_volumes(parts)
-    app.include_router(viewer.build_router(parts, volumes))
-    app.include_router(api_results.build_router(parts, volumes))
+    looks = Looks(parts)
+    for pictured in (viewer, api_results):
+        app.include_router(pictured.build_router(parts, volumes, looks))
     return app
 
 

@@ -16,10 +16,12 @@ from dicomnode.errors import InferenceError, StateError
 from dicomnode.inference.client import TritonClient
 from dicomnode.node.console import start_console
 from dicomnode.node.foundation import Foundation
-from dicomnode.node.receiver import Receiver, start_receiver
+from dicomnode.node.receiver import Receiver
+from dicomnode.node.receivers import start_receivers
 from dicomnode.node.worker import start_worker
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
+from dicomnode.spool.storage import Storage, open_storage
 from dicomnode.tls import check_files
 
 
@@ -65,10 +67,12 @@ class Node:
         self._on_lost = on_lost
         self._setups: Mapping[str, PipelineSetup] = {}
         self._parts = ExitStack()
+        self._storage: Storage | None = None
         self._database: Database | None = None
         self._client: TritonClient | None = None
         self._receiver: Receiver | None = None
         self._console: ConsoleServer | None = None
+        self._health: ConsoleServer | None = None
 
     def start(self) -> None:
         """Start every part; what was left at the last stop goes on.
@@ -93,6 +97,8 @@ class Node:
         self._setups = build_setups(config)
         check_files(config)
         config.data_dir.mkdir(parents=True, exist_ok=True)
+        storage = open_storage(config)
+        self._storage = storage
         database = open_database(config.database.url, data_dir=config.data_dir)
         self._database = database
         self._parts.callback(database.close)
@@ -102,6 +108,7 @@ class Node:
             config=config,
             setups=self._setups,
             database=database,
+            storage=storage,
             jobs=jobs,
             parts=self._parts,
             is_whole=self._roles == ALL_ROLES,
@@ -109,7 +116,7 @@ class Node:
         if "work" in self._roles:
             self._client = start_worker(base, names=self._queues, on_lost=self._on_lost)
         if "receive" in self._roles:
-            self._receiver = start_receiver(base)
+            self._receiver = start_receivers(base)
         if "console" in self._roles:
             asks = "work" in self._roles and ANALYZE_QUEUE in self._queues
             self._console = start_console(
@@ -118,10 +125,10 @@ class Node:
                 client=self._client if asks else None,
                 receiver=self._receiver,
             )
-        elif config.health is not None:
+        if config.health is not None:
             server = ConsoleServer(build_health_app(readiness=self.readiness), config.health)
             server.start()
-            self._console = server
+            self._health = server
             self._parts.callback(server.stop)
 
     @property
@@ -133,9 +140,9 @@ class Node:
             for setup in self._setups.values():
                 address = f"{setup.config.ae_title}@{host}:{self._receiver.scp.port}"
                 found.append(Endpoint(f"DICOM storage, pipeline {setup.name}", address))
-        if self._console is not None:
-            what = "console" if "console" in self._roles else "health"
-            found.append(Endpoint(what, self._console.url))
+        for what, server in (("console", self._console), ("health", self._health)):
+            if server is not None:
+                found.append(Endpoint(what, server.url))
         if self._client is not None:
             found.append(Endpoint("Triton", self._client.address))
         return tuple(found)
@@ -167,6 +174,8 @@ class Node:
             None for a part that is ready, else the reason in words.
         """
         found = {"database": self._ask_database()}
+        if self._config.storage is not None:
+            found["storage"] = "not open" if self._storage is None else self._storage.ping()
         if "receive" in self._roles:
             found["receive"] = None if self._receiver is not None else "not listening"
         if "work" in self._roles and ANALYZE_QUEUE in self._queues:

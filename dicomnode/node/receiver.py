@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,9 +11,11 @@ from dicomnode.config import Config
 from dicomnode.database import Database, Transaction
 from dicomnode.database.series_rows import list_keys, stored_bytes
 from dicomnode.engine import JobQueue
+from dicomnode.errors import NodeError
 from dicomnode.leases import claim_slot, open_leases
 from dicomnode.log import get_logger
 from dicomnode.model.commitment import CommitmentReport
+from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision
 from dicomnode.node.foundation import NODE_SLOT, Foundation
 from dicomnode.pipeline.commitment import take_report
@@ -24,24 +27,45 @@ from dicomnode.receive.commitment_reports import ignore_report
 from dicomnode.receive.limits import Limits
 from dicomnode.receive.notes import IgnoredInstances
 from dicomnode.receive.scp import StorageSCP
+from dicomnode.receive.seats import Seats
 from dicomnode.series.neighbors import Neighbors
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
-from dicomnode.spool.quarantine import Quarantine
+from dicomnode.spool.storage import Storage
 
 _log = get_logger("node")
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A receiver that runs."""
+    """A receiver that runs.
+
+    `take_over` records what dead neighbors acknowledged, and takes their series.
+    """
 
     scp: StorageSCP
     registry: SeriesRegistry
+    take_over: Callable[[], None]
 
 
-def start_receiver(base: Foundation) -> Receiver:
+def start_receiver(
+    base: Foundation,
+    *,
+    listening: socket.socket | None = None,
+    seats: Seats | None = None,
+    restores: bool = True,
+) -> Receiver:
     """Start receiving, and closing series that are complete.
+
+    Parameters
+    ----------
+    base : Foundation
+    listening : socket.socket, optional
+        One that other receivers accept on as well; else one is bound as configured.
+    seats : Seats, optional
+        Where associations are counted, shared with those.
+    restores : bool
+        Whether rows that a crash left out are looked for; else somebody has done so.
 
     Raises
     ------
@@ -49,7 +73,7 @@ def start_receiver(base: Foundation) -> Receiver:
         If the port cannot be had.
     """
     config, database, jobs = base.config, base.database, base.jobs
-    store = InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes)
+    store = base.storage.store
 
     def submit_revision(transaction: Transaction, revision: SeriesRevision) -> str | None:
         version = base.setups[revision.pipeline].version
@@ -73,8 +97,11 @@ def start_receiver(base: Foundation) -> Receiver:
         inquiry=SeriesInquiry(store, base.setups),
         receiver=neighbors.receiver,
         neighbors=neighbors,
+        set_aside=partial(_set_aside, base.storage),
+        rows_first=base.storage.shared is not None,
     )
-    restore()
+    if restores:
+        restore()
     registry.start()
     base.parts.callback(registry.stop)
     commitments = Commitments(database, store, config.receive.commitment, flush=registry.flush)
@@ -84,7 +111,7 @@ def start_receiver(base: Foundation) -> Receiver:
         config.receive,
         pipelines={each.config.ae_title: name for name, each in base.setups.items()},
         store=store,
-        quarantine=Quarantine(config.data_dir),
+        quarantine=base.storage.quarantine,
         sink=registry,
         on_commitment=partial(_take_report, database, jobs, config)
         if config.asks_for_commitment
@@ -93,10 +120,32 @@ def start_receiver(base: Foundation) -> Receiver:
         policies=build_policies(base),
         limits=build_limits(base, store, registry.flush),
         ignored=IgnoredInstances(database).note,
+        seats=seats,
+        listening=listening,
     )
     receiver.start()
     base.parts.callback(receiver.stop, config.drain_seconds)
-    return Receiver(receiver, registry)
+    return Receiver(receiver, registry, neighbors.look_after)
+
+
+def _set_aside(storage: Storage, pipeline: str, ref: InstanceRef) -> None:
+    """Put an instance into the quarantine that another one is kept in place of."""
+    try:
+        kept = storage.quarantine.take(
+            storage.store.path(ref.key),
+            reason="other content came before under its SOP Instance UID, and is kept",
+            facts={
+                "pipeline": pipeline,
+                "sop_class_uid": ref.sop_class_uid,
+                "sop_instance_uid": ref.sop_instance_uid,
+                "transfer_syntax_uid": ref.transfer_syntax_uid,
+            },
+        )
+        storage.store.discard(ref)  # what a bucket has of it
+    except (OSError, NodeError) as error:
+        _log.error("instance_not_set_aside", key=ref.key, error=type(error).__name__)
+    else:
+        _log.warning("instance_set_aside", key=ref.key, quarantine=kept)
 
 
 def _neighbors(base: Foundation, restore: Callable[[], None]) -> Neighbors:

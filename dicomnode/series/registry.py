@@ -44,6 +44,11 @@ class SeriesRegistry:
         Monotonic seconds.
     neighbors : Neighbors or None
         Where other receivers may share the database.
+    set_aside : callable
+        As of `Intake`.
+    rows_first : bool
+        Whether an instance's row must be durable before its sender is told so: where receivers
+        have no disk in common, rows are what says that an instance is there.
     """
 
     def __init__(
@@ -57,6 +62,8 @@ class SeriesRegistry:
         receiver: str = "node",
         clock: Callable[[], float] = time.monotonic,
         neighbors: Neighbors | None = None,
+        set_aside: Callable[[str, InstanceRef], None] = lambda _pipeline, _ref: None,
+        rows_first: bool = False,
     ) -> None:
         self._database = database
         self._receiver = receiver
@@ -70,7 +77,13 @@ class SeriesRegistry:
             neighbors=neighbors,
         )
         self.intake = Intake(
-            database, self.watch, receiver=receiver, duplicates=duplicates or {}, clock=clock
+            database,
+            self.watch,
+            receiver=receiver,
+            duplicates=duplicates or {},
+            clock=clock,
+            set_aside=set_aside,
+            rows_first=rows_first,
         )
 
     def start(self) -> None:
