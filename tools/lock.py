@@ -3,7 +3,8 @@
 ``requirements/demo.lock`` holds what running needs (with the extra ``embedded``) and what building
 the package needs; ``requirements/dev.lock`` holds the same versions and the group ``dev``.
 Of the container image, ``run.lock`` is what it holds and ``image.lock`` what builds it; the tools
-that judge the Helm chart are in ``chart.lock``.  All of them agree on every version.
+that judge the Helm chart are in ``chart.lock``, and ``triton.lock`` is for the Python within NVIDIA's Triton image.  All of them
+agree on every version.
 They are made for Python 3.11 on Linux, the reference.
 """
 
@@ -33,7 +34,8 @@ def main() -> int:
         work = Path(folder)
         demo, dev, wanted = work / "demo.lock", work / "dev.lock", work / "dev.in"
         run, image, chart = work / "run.lock", work / "image.lock", work / "chart.lock"
-        every = (demo, dev, run, image, chart)
+        triton = work / "triton.lock"
+        every = (demo, dev, run, image, chart, triton)
         for made in every:
             known = FOLDER / made.name
             # Versions stay as they are unless an upgrade is asked for.
@@ -50,6 +52,8 @@ def main() -> int:
             wanted = made.with_suffix(".in")
             wanted.write_text("\n".join(project["dependency-groups"][made.stem]))
             compile_lock(made, str(wanted), "--constraint", str(held))
+        models = str(ROOT / "deploy" / "triton" / "requirements.txt")
+        compile_lock(triton, models, "--constraint", str(held))
         FOLDER.mkdir(exist_ok=True)
         for made in every:
             (FOLDER / made.name).write_text(FIRST_LINE + made.read_text(encoding="utf-8"))

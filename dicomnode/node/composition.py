@@ -72,6 +72,7 @@ class Node:
         self._client: TritonClient | None = None
         self._receiver: Receiver | None = None
         self._console: ConsoleServer | None = None
+        self._health: ConsoleServer | None = None
 
     def start(self) -> None:
         """Start every part; what was left at the last stop goes on.
