@@ -3,8 +3,8 @@
 ``requirements/demo.lock`` holds what running needs (with the extra ``embedded``) and what building
 the package needs; ``requirements/dev.lock`` holds the same versions and the group ``dev``.
 Of the container image, ``run.lock`` is what it holds and ``image.lock`` what builds it; the tools
-that judge the Helm chart are in ``chart.lock``, and ``triton.lock`` is for the Python within NVIDIA's Triton image.  All of them
-agree on every version.
+that judge the Helm chart are in ``chart.lock``, and ``triton.lock`` is for the Python within
+NVIDIA's Triton image.  All of them agree on every version.
 They are made for Python 3.11 on Linux, the reference.
 """
 
