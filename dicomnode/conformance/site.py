@@ -147,7 +147,8 @@ def write_security(page: Page, config: Config) -> None:
         "B.12). `bcp195-modified` keeps of TLS 1.2 the suites of 256 bit, after PS3.15 B.13; "
         "conformance to B.13 is not claimed, since TLS 1.3 is offered with its suite of 128 bit, "
         "too. `tls13` admits TLS 1.3 alone. Nothing older is negotiated; compression and "
-        "renegotiation are off. Certificates are not looked up in revocation lists."
+        "renegotiation are off. Certificates are looked up in "
+        "the revocation lists (CRL) that `revocation_lists` names, else in none; never by OCSP."
     )
     for number, title in (
         ("8.4.3", "Media Storage Security Profiles"),

@@ -11,9 +11,11 @@ from dicomnode.config import Config
 from dicomnode.database import Database, Transaction
 from dicomnode.database.series_rows import list_keys, stored_bytes
 from dicomnode.engine import JobQueue
+from dicomnode.errors import NodeError
 from dicomnode.leases import claim_slot, open_leases
 from dicomnode.log import get_logger
 from dicomnode.model.commitment import CommitmentReport
+from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision
 from dicomnode.node.foundation import NODE_SLOT, Foundation
 from dicomnode.pipeline.commitment import take_report
@@ -29,6 +31,7 @@ from dicomnode.receive.seats import Seats
 from dicomnode.series.neighbors import Neighbors
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
+from dicomnode.spool.storage import Storage
 
 _log = get_logger("node")
 
@@ -94,6 +97,7 @@ def start_receiver(
         inquiry=SeriesInquiry(store, base.setups),
         receiver=neighbors.receiver,
         neighbors=neighbors,
+        set_aside=partial(_set_aside, base.storage),
         rows_first=base.storage.shared is not None,
     )
     if restores:
@@ -122,6 +126,26 @@ def start_receiver(
     receiver.start()
     base.parts.callback(receiver.stop, config.drain_seconds)
     return Receiver(receiver, registry, neighbors.look_after)
+
+
+def _set_aside(storage: Storage, pipeline: str, ref: InstanceRef) -> None:
+    """Put an instance into the quarantine that another one is kept in place of."""
+    try:
+        kept = storage.quarantine.take(
+            storage.store.path(ref.key),
+            reason="other content came before under its SOP Instance UID, and is kept",
+            facts={
+                "pipeline": pipeline,
+                "sop_class_uid": ref.sop_class_uid,
+                "sop_instance_uid": ref.sop_instance_uid,
+                "transfer_syntax_uid": ref.transfer_syntax_uid,
+            },
+        )
+        storage.store.discard(ref)  # what a bucket has of it
+    except (OSError, NodeError) as error:
+        _log.error("instance_not_set_aside", key=ref.key, error=type(error).__name__)
+    else:
+        _log.warning("instance_set_aside", key=ref.key, quarantine=kept)
 
 
 def _neighbors(base: Foundation, restore: Callable[[], None]) -> Neighbors:
