@@ -6,13 +6,9 @@ associations; only the end of an association that was lost unseen is told from t
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
-import time
-import uuid
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
@@ -23,6 +19,7 @@ from dicomnode.log import get_logger
 from dicomnode.metrics import ASSOCIATIONS
 from dicomnode.receive.acceptance import DEFAULT_POLICY, StorePolicy, supported_contexts
 from dicomnode.receive.admission import NO_REASON, Admission, Admitted, Rejected
+from dicomnode.receive.associations import OpenAssociations
 from dicomnode.receive.commitment import Commitments
 from dicomnode.receive.commitment_reports import TakeReport, ignore_report, take_event_report
 from dicomnode.receive.identity import Users
@@ -32,7 +29,6 @@ from dicomnode.receive.reactor import request_handler
 from dicomnode.receive.recurring import Recurring
 from dicomnode.receive.sink import InstanceSink
 from dicomnode.receive.store import (
-    Caller,
     NoteIgnored,
     Reception,
     StoreCommand,
@@ -48,7 +44,6 @@ from dicomnode.tls import ServerContexts
 __all__ = ("InstanceSink", "StorageSCP")
 
 _POLL_SECONDS: Final = 0.2
-_ABORT_SECONDS: Final = 5.0
 _SPARE_CONNECTIONS: Final = 64
 """Connections beyond the limit of associations that may stand while they wait for a rejection."""
 
@@ -102,12 +97,6 @@ class StorageSCP:
     ) -> None:
         self._config = config
         self._on_commitment = on_commitment
-        self._admission = Admission(
-            pipelines=pipelines,
-            allowed_callers=config.allowed_callers,
-            max_associations=config.max_associations,
-            max_associations_per_peer=config.max_associations_per_peer,
-        )
         self._policies = dict(policies or {})
         self._limits = limits or Limits(
             store,
@@ -122,11 +111,15 @@ class StorageSCP:
             limits=self._limits,
             ignored=ignored,
         )
-        self._sink = sink
+        admission = Admission(
+            pipelines=pipelines,
+            allowed_callers=config.allowed_callers,
+            max_associations=config.max_associations,
+            max_associations_per_peer=config.max_associations_per_peer,
+        )
+        self._max_per_peer = admission.max_per_peer
+        self._open = OpenAssociations(admission, self._limits, sink)
         self._commitment = commitment
-        self._open: dict[Association, Caller] = {}
-        self._changed = threading.Condition()
-        self._is_draining = False
         self._rejections = Recurring()
         self._users = Users(config.users)
         self._server: Listener | None = None
@@ -147,8 +140,7 @@ class StorageSCP:
 
     def open_associations(self) -> int:
         """Return how many associations are admitted and not ended."""
-        with self._changed:
-            return len(self._open)
+        return len(self._open)
 
     def start(self) -> None:
         """Bind and listen.
@@ -175,8 +167,8 @@ class StorageSCP:
                 (config.host, config.port),
                 handlers=[
                     (evt.EVT_REQUESTED, self._on_requested),
-                    (evt.EVT_RELEASED, self._on_ended),
-                    (evt.EVT_ABORTED, self._on_ended),
+                    (evt.EVT_RELEASED, self._open.on_ended),
+                    (evt.EVT_ABORTED, self._open.on_ended),
                     (evt.EVT_C_STORE, self._on_store),
                     (evt.EVT_N_EVENT_REPORT, take_event_report, [self._on_commitment]),
                     (evt.EVT_N_ACTION, self._on_action),
@@ -185,10 +177,10 @@ class StorageSCP:
                 request_handler=(
                     request_handler(self._begin_store) if config.data_path == "fast" else None
                 ),
-                max_connections_per_peer=self._admission.max_per_peer + _SPARE_PER_PEER,
+                max_connections_per_peer=self._max_per_peer + _SPARE_PER_PEER,
                 max_data_set_bytes=self._limits.max_instance_bytes,
                 tls=tls,
-                on_poll=self._sweep,
+                on_poll=self._open.sweep,
             )
         except OSError as error:
             where = f"{config.host} port {config.port}"
@@ -214,47 +206,14 @@ class StorageSCP:
         """
         if self._server is None or self._thread is None:
             return
-        with self._changed:
-            self._is_draining = True
+        self._open.begin_drain()
         server, self._server = self._server, None
         server.shutdown()
         self._thread.join()
         aborted = 0
-        if not self._wait_until_none_open(drain_seconds):
-            aborted = self._abort_open()
+        if not self._open.wait_until_none_open(drain_seconds):
+            aborted = self._open.abort_all()
         _log.info("receive_stopped", aborted=aborted)
-
-    def _abort_open(self) -> int:
-        """Abort what is open; a peer that does not even take that loses its connection."""
-        with self._changed:
-            left = dict(self._open)
-        for assoc, caller in left.items():
-            _log.warning("association_cut_off", association_id=caller.association_id)
-            # Each in its own thread: aborting waits for the peer to close.
-            threading.Thread(target=assoc.abort, name="receive-abort", daemon=True).start()
-        if not self._wait_until_none_open(_ABORT_SECONDS):
-            for assoc in left:
-                _disconnect(assoc)
-            if not self._wait_until_none_open(_ABORT_SECONDS):
-                _log.error("associations_still_open", count=self.open_associations())
-        return len(left)
-
-    def _wait_until_none_open(self, seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        while True:
-            self._sweep()
-            with self._changed:
-                left = deadline - time.monotonic()
-                if not self._open or left <= 0:
-                    return not self._open
-                self._changed.wait(min(left, _POLL_SECONDS))
-
-    def _sweep(self) -> None:
-        """Tell the end of associations whose threads died without an event of the library."""
-        with self._changed:
-            dead = [assoc for assoc in self._open if not assoc.is_alive()]
-        for assoc in dead:
-            self._end(assoc, "released" if assoc.is_released else "aborted")
 
     def _on_requested(self, event: evt.Event) -> None:
         """Admit or reject, in the library's own hook for it, before it negotiates."""
@@ -262,7 +221,7 @@ class StorageSCP:
         request: Any = assoc.requestor.primitive
         try:
             identity = assoc.requestor.user_identity
-            decision = self._users.decide(identity) or self._admit(assoc, request)
+            decision = self._users.decide(identity) or self._open.admit(assoc, request)
             if identity is not None:
                 self._users.confirm(assoc, identity)
             if isinstance(decision, Admitted):
@@ -277,8 +236,7 @@ class StorageSCP:
         except Exception:  # noqa: BLE001 - see below
             # The library logs what is raised here, no more, and would accept the association.
             _log.exception("admission_failed")
-            with self._changed:
-                self._open.pop(assoc, None)
+            self._open.forget(assoc)
             decision = NO_REASON
         if isinstance(decision, Rejected):
             self._tell_rejection(assoc, request, decision)
@@ -304,77 +262,15 @@ class StorageSCP:
             unsaid=unsaid,
         )
 
-    def _admit(self, assoc: Association, request: Any) -> Admitted | Rejected:
-        host = assoc.requestor.address
-        pipeline = self._admission.pipeline(request.called_ae_title)
-        # Asked before the lock is taken: disk and database may be slow.
-        shortage = None if pipeline is None else self._limits.shortage(pipeline)
-        with self._changed:
-            decision = self._admission.decide(
-                called_ae_title=request.called_ae_title,
-                calling_ae_title=request.calling_ae_title,
-                host=host,
-                open_associations=len(self._open),
-                open_from_peer=sum(1 for each in self._open.values() if each.host == host),
-                is_draining=self._is_draining,
-                shortage=shortage,
-            )
-            if isinstance(decision, Rejected):
-                return decision
-            caller = Caller(
-                association_id=uuid.uuid4().hex[:16],
-                pipeline=decision.pipeline,
-                calling_ae_title=request.calling_ae_title,
-                called_ae_title=request.called_ae_title,
-                host=assoc.requestor.address,
-            )
-            self._open[assoc] = caller
-        self._sink.association_opened(
-            caller.association_id,
-            pipeline=caller.pipeline,
-            calling_ae_title=caller.calling_ae_title,
-        )
-        _log.info(
-            "association_admitted",
-            association_id=caller.association_id,
-            pipeline=caller.pipeline,
-            called_ae_title=caller.called_ae_title,
-            calling_ae_title=caller.calling_ae_title,
-            host=caller.host,
-        )
-        return decision
-
-    def _on_ended(self, event: evt.Event) -> None:
-        # An abort of ours is told from the aborting thread, while the association's own may still
-        # be storing: its end is then found by `_sweep`, so that it comes after its last instance.
-        if threading.current_thread() is event.assoc:
-            released = event.event is evt.EVT_RELEASED
-            self._end(event.assoc, "released" if released else "aborted")
-
-    def _end(self, assoc: Association, how: Literal["released", "aborted"]) -> None:
-        with self._changed:
-            caller = self._open.pop(assoc, None)
-            self._changed.notify_all()
-        if caller is None:
-            return
-        ASSOCIATIONS.labels(how).inc()
-        _log.info("association_ended", association_id=caller.association_id, how=how)
-        try:
-            self._sink.association_ended(caller.association_id, pipeline=caller.pipeline, how=how)
-        except Exception:  # noqa: BLE001 - the accepting thread goes on whatever the sink does
-            _log.exception("association_end_not_recorded", association_id=caller.association_id)
-
     def _begin_store(self, assoc: Association, command: StoreCommand) -> Reception:
-        with self._changed:
-            caller = self._open.get(assoc)
+        caller = self._open.caller(assoc)
         if caller is None:
             # It was given up meanwhile; the library's thread catches this and aborts.
             raise ReceiveError("a C-STORE on an association that is not open")
         return self._handler.begin(command, caller)
 
     def _on_store(self, event: evt.Event) -> int:
-        with self._changed:
-            caller = self._open.get(event.assoc)
+        caller = self._open.caller(event.assoc)
         if caller is None:
             _log.error("store_without_association")
             return StoreStatus.OUT_OF_RESOURCES
@@ -392,16 +288,8 @@ class StorageSCP:
         )
 
     def _on_action(self, event: evt.Event) -> tuple[int, None]:
-        with self._changed:
-            caller = self._open.get(event.assoc)
+        caller = self._open.caller(event.assoc)
         if caller is None or self._commitment is None:
             _log.error("action_without_association")
             return ActionStatus.PROCESSING_FAILURE, None
         return self._commitment.ask(event, caller), None
-
-
-def _disconnect(assoc: Association) -> None:
-    connection = assoc.dul.socket.socket if assoc.dul.socket else None
-    if connection is not None:
-        with contextlib.suppress(OSError):  # gone already
-            connection.shutdown(socket.SHUT_RDWR)

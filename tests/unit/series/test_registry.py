@@ -277,11 +277,11 @@ def test_an_instance_between_the_close_and_its_bookkeeping_opens_the_series_anew
             with database.begin() as transaction:
                 yield transaction
             if house.row().state == "closed":
-                house.registry._database = database
+                house.registry.watch._database = house.registry.intake._database = database
                 house.store(2, association="late")
 
     house.store(1)
-    house.registry._database = InstanceAfterCommit()
+    house.registry.watch._database = house.registry.intake._database = InstanceAfterCommit()
     house.end()
     house.wait(QUIET)
     wait_until(lambda: house.row().instance_count == 2, 10, "the late instance was recorded")
@@ -299,28 +299,28 @@ def test_an_instance_that_another_receiver_records_meanwhile_puts_the_close_off(
     class InstanceBeforeClose:
         @contextmanager
         def begin(self):
-            if threading.current_thread() is not house.registry._closer:
+            if threading.current_thread() is not house.registry.watch._closer:
                 with database.begin() as transaction:
                     yield transaction
                 return
-            house.registry._database = database
+            house.registry.watch._database = house.registry.intake._database = database
             with database.begin() as transaction:
                 record_instance(
                     transaction, "chest", ref(2), calling_ae_title="CT1", at=datetime.now(UTC)
                 )
             with database.begin() as transaction:
                 yield transaction
-            with house.registry._lock:
+            with house.registry.watch._lock:
                 told = InstanceStored(at=house.clock(), association_id="late")
-                house.registry._apply(("chest", "1.2.3"), told)
-                house.registry._touched["late"].add(("chest", "1.2.3"))
+                house.registry.watch._apply(("chest", "1.2.3"), told)
+                house.registry.intake._touched["late"].add(("chest", "1.2.3"))
 
     before = closes()
     house.store(1)
-    house.registry._database = InstanceBeforeClose()
+    house.registry.watch._database = house.registry.intake._database = InstanceBeforeClose()
     house.end()
     house.wait(QUIET)
-    wait_until(lambda: "late" in house.registry._touched, 10, "the registry was told")
+    wait_until(lambda: "late" in house.registry.intake._touched, 10, "the registry was told")
     assert house.row().state == "open"  # somebody else was at it: not quiet after all
 
     house.end("late")
@@ -341,19 +341,19 @@ def test_what_was_closed_is_forgotten_even_if_its_association_ends_meanwhile(hou
         def begin(self):
             with database.begin() as transaction:
                 yield transaction
-            if threading.current_thread() is not house.registry._closer:
+            if threading.current_thread() is not house.registry.watch._closer:
                 return
-            house.registry._database = database
+            house.registry.watch._database = house.registry.intake._database = database
             house.end()
 
     house.store(1)
-    house.registry._database = EndAfterCommit()
+    house.registry.watch._database = house.registry.intake._database = EndAfterCommit()
     house.wait(DEADLINE)
     house.wait_for_close()
     house.settle()
 
-    with house.registry._lock:
-        assert ("chest", "1.2.3") not in house.registry._open
+    with house.registry.watch._lock:
+        assert ("chest", "1.2.3") not in house.registry.watch._open
 
 
 def test_a_restart_takes_up_open_series_and_waits_the_quiet_time_anew(house):
@@ -385,8 +385,8 @@ def test_a_restart_takes_up_every_open_series(tmp_path):
             )
 
     house.registry.start()
-    with house.registry._lock:
-        taken_up = len(house.registry._open)
+    with house.registry.watch._lock:
+        taken_up = len(house.registry.watch._open)
     house.registry.stop()
     house.database.close()
 

@@ -168,7 +168,7 @@ def test_a_series_that_lacks_instances_is_held_at_the_deadline_until_a_person_sa
 
     with database.begin() as transaction:
         assert release_held(transaction, SERIES) == 1
-    registry._adopt()  # what it does by itself every few seconds
+    registry.watch.adopt()  # what it does by itself every few seconds
     _end(registry, "wake-up")
 
     _wait(lambda: closed)

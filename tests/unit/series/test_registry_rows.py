@@ -217,11 +217,11 @@ def test_a_database_that_takes_no_rows_is_told_to_the_receiver(make, database, m
         raise RuntimeError("disk I/O error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dicomnode.series.registry.record_instances", fail)
+        patch.setattr("dicomnode.series.intake.record_instances", fail)
         store(registry, ref(2))
         assert failed.wait(10)
         with pytest.raises(StateError, match="takes no rows"):
-            registry._rows.flush(0.2)
+            registry.intake._rows.flush(0.2)
         with pytest.raises(StateError, match="takes no rows"):
             store(registry, ref(3))
     registry.flush()
