@@ -8,6 +8,7 @@ sweep that hands a dead process's work to a living one.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -262,6 +263,7 @@ class Engine:
         self._workflows = workflows
         self._leases = open_leases(database)
         self._stopping = threading.Event()
+        self._swept_at = time.monotonic()
         self._sweeper = threading.Thread(target=self._sweep, name="orphan-sweep", daemon=True)
 
     def start(self) -> None:
@@ -315,6 +317,10 @@ class Engine:
         self._sweeper.join()
         self._leases.close()
 
+    def silent_seconds(self) -> float:
+        """Return for how long the sweeping thread has not come round; infinite if it has ended."""
+        return time.monotonic() - self._swept_at if self._sweeper.is_alive() else float("inf")
+
     @property
     def slot(self) -> str:
         """The name of this process, once started."""
@@ -324,6 +330,7 @@ class Engine:
         """Hand the work of dead processes to living ones, every few seconds."""
         refused = 0
         while not self._stopping.wait(self._sweep_seconds):
+            self._swept_at = time.monotonic()
             try:
                 # After a database's restart all have lost their leases, and none is dead for it.
                 if self._leases.keep():

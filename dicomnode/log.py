@@ -10,6 +10,7 @@ import logging
 import sys
 import warnings
 from collections.abc import MutableMapping
+from contextlib import AbstractContextManager
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -48,6 +49,19 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """Return a logger whose events carry `name` as ``component``."""
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(component=name)
     return logger
+
+
+def bind_to_thread(**ids: str) -> None:
+    """Put ids on everything that this thread logs from now on, also through libraries.
+
+    Threads begin without: for those that serve one association only.
+    """
+    structlog.contextvars.bind_contextvars(**ids)
+
+
+def bound(**ids: str) -> AbstractContextManager[None]:
+    """Put ids on everything that is logged in the block, whoever logs it."""
+    return structlog.contextvars.bound_contextvars(**ids)
 
 
 def configure(*, form: Form, level: str = "info") -> None:

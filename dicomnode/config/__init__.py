@@ -35,7 +35,13 @@ from dicomnode.config.receive import (
     ReceiveConfig,
     User,
 )
-from dicomnode.config.services import ConsoleConfig, DatabaseConfig, HealthConfig, LogConfig
+from dicomnode.config.services import (
+    ConsoleConfig,
+    DatabaseConfig,
+    HealthConfig,
+    LogConfig,
+    TelemetryConfig,
+)
 from dicomnode.config.tls import TlsClientConfig, TlsProfile, TlsServerConfig
 from dicomnode.config.tree import Config
 
@@ -70,6 +76,7 @@ __all__ = [
     "RetentionConfig",
     "ScConfig",
     "SegConfig",
+    "TelemetryConfig",
     "TlsClientConfig",
     "TlsProfile",
     "TlsServerConfig",

@@ -13,7 +13,13 @@ from dicomnode.config.fields import Name, Seconds
 from dicomnode.config.inference import InferenceConfig
 from dicomnode.config.pipelines import PipelineConfig, RetentionConfig
 from dicomnode.config.receive import ReceiveConfig
-from dicomnode.config.services import ConsoleConfig, DatabaseConfig, HealthConfig, LogConfig
+from dicomnode.config.services import (
+    ConsoleConfig,
+    DatabaseConfig,
+    HealthConfig,
+    LogConfig,
+    TelemetryConfig,
+)
 
 ENV_PREFIX: Final = "DICOMNODE_"
 
@@ -44,6 +50,7 @@ class Config(BaseSettings):
     pipelines: dict[Name, PipelineConfig] = Field(min_length=1)
     destinations: dict[Name, Destination]
     log: LogConfig = LogConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
 
     @classmethod
     def settings_customise_sources(cls, *_sources: Any, **_named: Any) -> tuple[Any, ...]:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, Response
 from fastapi.templating import Jinja2Templates
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from dicomnode import __version__
+from dicomnode.console.health import Probes, health_routes
 from dicomnode.database import Database
 from dicomnode.database.job_rows import get_job, list_deliveries, list_jobs
 from dicomnode.database.series_rows import list_series
-
-Readiness = Callable[[], Mapping[str, str | None]]
-"""Asks every component: its name to None if it is ready, else to the reason in words."""
 
 _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -29,15 +25,15 @@ _SECURITY_HEADERS = {
 }
 
 
-def build_app(database: Database, *, readiness: Readiness) -> FastAPI:
+def build_app(database: Database, *, probes: Probes) -> FastAPI:
     """Build the application.
 
     Parameters
     ----------
     database : Database
         Read only.
-    readiness : callable
-        Asked by ``/readyz``.
+    probes : Probes
+        What ``/healthz``, ``/readyz`` and ``/metrics`` ask.
     """
     app = FastAPI(
         title="dicomnode",
@@ -54,23 +50,7 @@ def build_app(database: Database, *, readiness: Readiness) -> FastAPI:
         response.headers.update(_SECURITY_HEADERS)
         return response
 
-    @app.get("/healthz", response_class=PlainTextResponse)
-    def healthz() -> str:
-        """Answer while the process lives."""
-        return "ok\n"
-
-    @app.get("/readyz")
-    def readyz() -> JSONResponse:
-        """Say of each component whether it is ready; 503 if one is not."""
-        found = readiness()
-        ready = all(reason is None for reason in found.values())
-        parts = {name: reason or "ready" for name, reason in found.items()}
-        return JSONResponse({"ready": ready, "components": parts}, 200 if ready else 503)
-
-    @app.get("/metrics")
-    def metrics() -> Response:
-        """Give the metrics in Prometheus' text form."""
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    app.include_router(health_routes(probes))
 
     @app.get("/api/v1/series")
     def series(state: str | None = None, series_instance_uid: str | None = None) -> list[Any]:
@@ -107,7 +87,7 @@ def build_app(database: Database, *, readiness: Readiness) -> FastAPI:
             request,
             "index.html",
             {
-                "components": readiness(),
+                "components": probes.readiness(),
                 "jobs": entries,
                 "open_series": open_series,
                 "version": __version__,

@@ -1,37 +1,71 @@
-"""Health and metrics alone, for a role without a console."""
+"""Liveness, readiness and metrics over HTTP: for the console, and alone for a role without one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from dicomnode.metrics.page import CONTENT_TYPE, Page
+
+Ask = Callable[[], Mapping[str, str | None]]
+"""Asks every part: its name to None if all is well, else to what is not, in words."""
 
 
-def build_health_app(*, readiness: Callable[[], Mapping[str, str | None]]) -> FastAPI:
-    """Build the application: ``/healthz``, ``/readyz``, ``/metrics``.
+def _nothing() -> Mapping[str, str | None]:
+    return {}
 
-    Parameters
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probes:
+    """What probes and scrapers ask.
+
+    Attributes
     ----------
     readiness : callable
-        Asks every component: its name to None if it is ready, else to the reason in words.
+        Of each component, whether it is ready.
+    liveness : callable
+        Of each loop, whether it goes round.
+    metrics : callable
+        Makes the page that Prometheus scrapes.
     """
-    app = FastAPI(title="dicomnode", openapi_url=None, docs_url=None, redoc_url=None)
 
-    @app.get("/healthz", response_class=PlainTextResponse)
-    def healthz() -> str:
-        return "ok\n"
+    readiness: Ask = _nothing
+    liveness: Ask = _nothing
+    metrics: Callable[[], bytes] = Page().render
 
-    @app.get("/readyz")
+
+def health_routes(probes: Probes) -> APIRouter:
+    """Return ``/healthz``, ``/readyz`` and ``/metrics``."""
+    router = APIRouter()
+
+    @router.get("/healthz", response_class=PlainTextResponse)
+    def healthz() -> Response:
+        """Answer while the process lives; 503 names the loops that hang or have ended."""
+        stuck = {name: words for name, words in probes.liveness().items() if words}
+        lines = "".join(f"{name}: {words}\n" for name, words in stuck.items())
+        return PlainTextResponse(lines or "ok\n", 503 if stuck else 200)
+
+    @router.get("/readyz")
     def readyz() -> JSONResponse:
-        found = readiness()
+        """Say of each component whether it is ready; 503 if one is not."""
+        found = probes.readiness()
         ready = all(reason is None for reason in found.values())
         parts = {name: reason or "ready" for name, reason in found.items()}
         return JSONResponse({"ready": ready, "components": parts}, 200 if ready else 503)
 
-    @app.get("/metrics")
+    @router.get("/metrics")
     def metrics() -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        """Give the metrics in Prometheus' text form."""
+        return Response(probes.metrics(), media_type=CONTENT_TYPE)
 
+    return router
+
+
+def build_health_app(probes: Probes) -> FastAPI:
+    """Build the application of a role without a console."""
+    app = FastAPI(title="dicomnode", openapi_url=None, docs_url=None, redoc_url=None)
+    app.include_router(health_routes(probes))
     return app

@@ -34,6 +34,7 @@ class SeriesRow:
     instance_count: int
     first_received_at: datetime
     last_received_at: datetime
+    traceparent: str | None = None
 
 
 Duplicates = Literal["keep-first", "replace", "refuse"]
@@ -129,12 +130,13 @@ def record_instance(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrived:
-    """An instance to be recorded: for which pipeline, from whom, when."""
+    """An instance to be recorded: for which pipeline, from whom, when, and in which trace."""
 
     pipeline: str
     ref: InstanceRef
     calling_ae_title: str
     at: datetime
+    traceparent: str | None = None
 
 
 def record_instances(transaction: Transaction, arrived: Sequence[Arrived]) -> tuple[Recorded, ...]:
@@ -198,6 +200,14 @@ def _count_in(transaction: Transaction, new: Sequence[Arrived]) -> dict[tuple[st
                 state="open",
                 instance_count=series.c.instance_count + len(members),
                 last_received_at=members[-1].at,
+                # What opens a closed series again begins the trace of its next revision.
+                traceparent=sa.case(
+                    (
+                        (series.c.state == "open") & series.c.traceparent.is_not(None),
+                        series.c.traceparent,
+                    ),
+                    else_=members[0].traceparent,
+                ),
             )
             .returning(series.c.instance_count)
         ).scalar_one()
@@ -233,6 +243,7 @@ def close_series(
         series_instance_uid=series_instance_uid,
         revision=row.revision,
         digest=digest,
+        traceparent=row.traceparent,
     )
 
 

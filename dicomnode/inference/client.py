@@ -19,8 +19,9 @@ from numpy.typing import DTypeLike, NDArray
 from tritonclient import grpc as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from dicomnode import metrics
+from dicomnode import metrics, tracing
 from dicomnode.errors import (
+    InferenceCancelled,
     InferenceError,
     InferenceRejected,
     InferenceUnavailable,
@@ -303,10 +304,30 @@ class TritonClient:
             model, max_in_flight, seconds=self._timeout_seconds, cancelled=cancelled
         ):
             return repeat(
-                lambda: self._infer_once(model, inputs, outputs, version, cancelled),
+                lambda: self._infer_counted(model, inputs, outputs, version, cancelled),
                 seconds=self._timeout_seconds,
                 cancelled=cancelled,
             )
+
+    def _infer_counted(
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Mapping[str, OutputSpec],
+        version: str,
+        cancelled: Callable[[], bool] | None,
+    ) -> dict[str, NDArray[Any]]:
+        with (
+            tracing.span("triton", kind="client", model=model),
+            metrics.TRITON_REQUEST_SECONDS.labels(model).time(),
+        ):
+            try:
+                return self._infer_once(model, inputs, outputs, version, cancelled)
+            except InferenceCancelled:
+                raise
+            except InferenceError as error:
+                metrics.TRITON_FAILURES.labels(model, metrics.reason_of(error)).inc()
+                raise
 
     def _infer_once(
         self,
@@ -335,6 +356,7 @@ class TritonClient:
                         note,
                         model_version=version,
                         outputs=wanted,
+                        headers=_trace_headers(),
                         client_timeout=self._timeout_seconds,
                     ),
                     cancelled=cancelled,
@@ -378,6 +400,12 @@ class TritonClient:
         self, call: Callable[[], _Answer], *, timeout_sentence: str = "no answer in time"
     ) -> _Answer:
         return ask(call, address=self.address, timeout_sentence=timeout_sentence)
+
+
+def _trace_headers() -> dict[str, str] | None:
+    """Return what lets a server that traces, too, go on with our trace."""
+    traceparent = tracing.context()
+    return None if traceparent is None else {"traceparent": traceparent}
 
 
 def _check_answer(model: str, name: str, spec: OutputSpec, found: Any) -> None:

@@ -215,6 +215,7 @@ class EmbeddedTriton:
                     return
                 if time.monotonic() - began > _STABLE_SECONDS:
                     backoff = _FIRST_BACKOFF_SECONDS
+                metrics.TRITON_RESTARTS.inc()
                 _log.error("triton_ended", reason=reason, restart_in_seconds=backoff)
                 self._stop.wait(backoff)  # a server that dies at once must not spin
                 backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,20 +10,26 @@ from typing import Final, Literal
 
 from fastapi import FastAPI
 
+from dicomnode import __version__, tracing
 from dicomnode.config import Config, ConsoleConfig
 from dicomnode.console.app import build_app
-from dicomnode.console.health import build_health_app
+from dicomnode.console.health import Probes, build_health_app
+from dicomnode.console.readiness import Readiness
 from dicomnode.console.server import ConsoleServer
+from dicomnode.console.standing import build_standing
 from dicomnode.database import Database, open_database
 from dicomnode.engine import JobQueue
 from dicomnode.errors import InferenceError, StateError
 from dicomnode.inference.client import TritonClient
-from dicomnode.node.foundation import Foundation
+from dicomnode.metrics.page import Page
+from dicomnode.metrics.zeros import begin_at_zero
+from dicomnode.node.foundation import Foundation, Loop
 from dicomnode.node.receiver import start_receiver
 from dicomnode.node.worker import start_worker
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 from dicomnode.receive.scp import StorageSCP
+from dicomnode.spool.quarantine import Quarantine
 from dicomnode.tls import check_files
 
 
@@ -68,6 +75,9 @@ class Node:
         self._on_lost = on_lost
         self._setups: Mapping[str, PipelineSetup] = {}
         self._parts = ExitStack()
+        self._loops: dict[str, Loop] = {}
+        self._is_stopping = False
+        self._readiness = Readiness(self._components())
         self._database: Database | None = None
         self._client: TritonClient | None = None
         self._receiver: StorageSCP | None = None
@@ -96,6 +106,7 @@ class Node:
         self._setups = build_setups(config)
         check_files(config)
         config.data_dir.mkdir(parents=True, exist_ok=True)
+        self._start_telemetry()
         database = open_database(config.database.url, data_dir=config.data_dir)
         self._database = database
         self._parts.callback(database.close)
@@ -108,22 +119,57 @@ class Node:
             jobs=jobs,
             parts=self._parts,
             is_whole=self._roles == ALL_ROLES,
+            loops=self._loops,
         )
+        # Probes and scrapers are answered to the end of a drain.
+        self._parts.callback(self._stop_console)
         if "work" in self._roles:
             self._client = start_worker(base, names=self._queues, on_lost=self._on_lost)
         if "receive" in self._roles:
             self._receiver = start_receiver(base)
         if "console" in self._roles:
-            app = build_app(database, readiness=self.readiness)
+            app = build_app(database, probes=self._probes(database))
             self._serve(app, config.console)
         elif config.health is not None:
-            self._serve(build_health_app(readiness=self.readiness), config.health)
+            self._serve(build_health_app(self._probes(database)), config.health)
+
+    def _start_telemetry(self) -> None:
+        config = self._config
+        begin_at_zero(
+            pipelines=config.pipelines,
+            destinations=config.destinations,
+            models={model for each in self._setups.values() for model in each.triton_models},
+        )
+        wanted = config.telemetry
+        if wanted.endpoint is not None:
+            tracing.start(
+                wanted.endpoint,
+                headers_file=wanted.headers_file,
+                ca_file=wanted.ca_file,
+                sample_ratio=wanted.sample_ratio,
+                version=__version__,
+            )
+            self._parts.callback(tracing.stop)
+
+    def _probes(self, database: Database) -> Probes:
+        standing = build_standing(
+            self._config,
+            database,
+            Quarantine(self._config.data_dir),
+            readiness=self._readiness.latest,
+        )
+        return Probes(
+            readiness=self.readiness, liveness=self.liveness, metrics=Page(standing).render
+        )
 
     def _serve(self, app: FastAPI, config: ConsoleConfig) -> None:
         console = ConsoleServer(app, config)
         console.start()
         self._console = console
-        self._parts.callback(console.stop)
+
+    def _stop_console(self) -> None:
+        if self._console is not None:
+            self._console.stop()
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -160,19 +206,46 @@ class Node:
         return self._database
 
     def readiness(self) -> dict[str, str | None]:
-        """Ask every part.
+        """Ask every part, or repeat what was said a moment ago.
 
         Returns
         -------
         dict of str to (str or None)
             None for a part that is ready, else the reason in words.
         """
-        found = {"database": self._ask_database()}
+        if self._is_stopping:
+            return dict.fromkeys(self._components(), "the node is draining")
+        return self._readiness.ask()
+
+    def liveness(self) -> dict[str, str | None]:
+        """Say of each loop whether it comes round.
+
+        Returns
+        -------
+        dict of str to (str or None)
+            None for a loop that does, else what is wrong in words.  Empty while the node drains,
+            as loops end then.
+        """
+        if self._is_stopping:
+            return {}
+        return {name: _judge(loop) for name, loop in self._loops.items()}
+
+    def _components(self) -> dict[str, Callable[[], str | None]]:
+        found: dict[str, Callable[[], str | None]] = {"database": self._ask_database}
         if "receive" in self._roles:
-            found["receive"] = None if self._receiver is not None else "not listening"
+            found["receive"] = lambda: None if self._receiver is not None else "not listening"
+            found["spool"] = self._ask_spool
         if "work" in self._roles and ANALYZE_QUEUE in self._queues:
-            found["inference"] = self._ask_models()
+            found["inference"] = self._ask_models
         return found
+
+    def _ask_spool(self) -> str | None:
+        reserve = self._config.receive.reserve_bytes
+        try:
+            free = shutil.disk_usage(self._config.data_dir).free
+        except OSError as error:
+            return f"cannot be used: {error.strerror}"
+        return None if free >= reserve else f"{free} bytes are free, the reserve is {reserve}"
 
     def _ask_database(self) -> str | None:
         if self._database is None:
@@ -195,4 +268,12 @@ class Node:
 
     def stop(self) -> None:
         """Stop in the reverse order: no new associations, open ones end, running work ends."""
+        self._is_stopping = True
         self._parts.close()
+
+
+def _judge(loop: Loop) -> str | None:
+    silent = loop.silent_seconds()
+    if silent <= loop.limit_seconds:
+        return None
+    return "its thread has ended" if silent == float("inf") else f"hangs for {silent:.0f} s"

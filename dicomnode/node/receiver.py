@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from dicomnode.config import Config, DimseDestination, PipelineConfig
 from dicomnode.database import Database, Transaction
@@ -13,7 +14,7 @@ from dicomnode.leases import claim_slot, open_leases
 from dicomnode.log import get_logger
 from dicomnode.model.commitment import CommitmentReport
 from dicomnode.model.series import SeriesRevision
-from dicomnode.node.foundation import NODE_SLOT, Foundation
+from dicomnode.node.foundation import NODE_SLOT, Foundation, Loop
 from dicomnode.pipeline.commitment import take_report
 from dicomnode.pipeline.inquiry import SeriesInquiry
 from dicomnode.pipeline.workflows import submit
@@ -27,6 +28,11 @@ from dicomnode.series.neighbors import Neighbors
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
+
+_CLOSE_LIMIT_SECONDS: Final = 300.0
+"""A round may wait for a database that is slow, series by series."""
+
+_ACCEPT_LIMIT_SECONDS: Final = 60.0
 
 _log = get_logger("node")
 
@@ -67,6 +73,7 @@ def start_receiver(base: Foundation) -> StorageSCP:
     )
     restore()
     registry.start()
+    base.loops["series-closer"] = Loop(registry.silent_seconds, _CLOSE_LIMIT_SECONDS)
     base.parts.callback(registry.stop)
     commitments = Commitments(database, store, config.receive.commitment, flush=registry.flush)
     commitments.start()
@@ -86,6 +93,7 @@ def start_receiver(base: Foundation) -> StorageSCP:
         ignored=IgnoredInstances(database).note,
     )
     receiver.start()
+    base.loops["receive-accept"] = Loop(receiver.silent_seconds, _ACCEPT_LIMIT_SECONDS)
     base.parts.callback(receiver.stop, config.drain_seconds)
     return receiver
 

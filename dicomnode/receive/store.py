@@ -7,10 +7,12 @@ Whoever brings the bytes calls `StoreHandler.begin` and gives them as they come,
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from dicomnode import tracing
 from dicomnode.errors import (
     DuplicateInstance,
     InstanceUnreadable,
@@ -20,7 +22,14 @@ from dicomnode.errors import (
     SpoolFull,
 )
 from dicomnode.log import get_logger
-from dicomnode.metrics import INSTANCE_BYTES, INSTANCES
+from dicomnode.metrics import (
+    INSTANCE_BYTES,
+    INSTANCES,
+    INSTANCES_QUARANTINED,
+    INSTANCES_REFUSED,
+    STORE_SECONDS,
+    reason_of,
+)
 from dicomnode.receive.acceptance import DEFAULT_POLICY, StorePolicy
 from dicomnode.receive.limits import Limits
 from dicomnode.receive.sink import InstanceSink
@@ -80,6 +89,8 @@ class Caller:
     pipeline : str
         Behind the called AE title.
     calling_ae_title, called_ae_title, host : str
+    span : Span
+        Of the association; those of its instances are below it.
     """
 
     association_id: str
@@ -87,6 +98,7 @@ class Caller:
     calling_ae_title: str
     called_ae_title: str
     host: str
+    span: tracing.Span = tracing.NOTHING
 
 
 class NoteIgnored(Protocol):
@@ -172,9 +184,11 @@ class Reception:
     def __init__(
         self, command: StoreCommand, caller: Caller, policy: StorePolicy, parts: _Parts
     ) -> None:
+        self._begun_at = time.perf_counter()
         self._command = command
         self._caller = caller
         self._parts = parts
+        self._span = tracing.begin("C-STORE", kind="server", parent=caller.span.traceparent)
         self._incoming: Incoming | None = None
         self._refusal: Exception | None = None
         self._is_ignored = not policy.is_stored(command.sop_class_uid)
@@ -195,7 +209,7 @@ class Reception:
             self._incoming.write(chunk)
         except Exception as error:  # noqa: BLE001 - it is what `finish` answers with
             self._refusal = error
-            self.abandon()
+            self._discard()
 
     def finish(self) -> int:
         """Store what has come and return the C-STORE status.
@@ -206,6 +220,18 @@ class Reception:
             0x0000 when the instance is durable and the sink knows of it, or when its SOP class is
             one to be ignored; else the failure (PS3.4 B.2.3).
         """
+        with self._span.active():
+            status, label = self._finish()
+        self._discard()
+        pipeline = self._caller.pipeline
+        INSTANCES.labels(pipeline, label).inc()
+        STORE_SECONDS.labels(pipeline).observe(time.perf_counter() - self._begun_at)
+        self._span.note(status=label)
+        self._span.end()
+        return status
+
+    def _finish(self) -> tuple[int, str]:
+        """Return the status, and what metrics call it."""
         label = "ignored"
         status: int = StoreStatus.SUCCESS
         # This is one of the places that catch everything: a stray exception would be answered
@@ -218,25 +244,34 @@ class Reception:
                 label = f"{status:04X}"
         except ReceiveError as error:
             status = error.status
-            label = f"{status:04X}"
+            label = self._count_refusal(status, error)
             kept = self._put_aside(error)
             self._log().warning(
                 "instance_refused", status=label, reason=str(error), quarantine=kept
             )
         except NodeError as error:
             status = StoreStatus.OUT_OF_RESOURCES
-            label = f"{status:04X}"
+            label = self._count_refusal(status, error)
             self._log().error("instance_not_recorded", status=label, reason=str(error))
-        except Exception:  # noqa: BLE001 - as said above
+        except Exception as error:  # noqa: BLE001 - as said above
             status = StoreStatus.OUT_OF_RESOURCES
-            label = f"{status:04X}"
+            label = self._count_refusal(status, error)
             self._log().exception("instance_failed", status=label)
-        self.abandon()
-        INSTANCES.labels(self._caller.pipeline, label).inc()
-        return status
+        return status, label
+
+    def _count_refusal(self, status: int, error: Exception) -> str:
+        reason = reason_of(error)
+        INSTANCES_REFUSED.labels(self._caller.pipeline, reason).inc()
+        self._span.fail(reason)
+        return f"{status:04X}"
 
     def abandon(self) -> None:
-        """Leave nothing behind: the association ended within the data set, or all is done."""
+        """Leave nothing behind: the association ended within the data set."""
+        self._discard()
+        self._span.fail("abandoned")
+        self._span.end()
+
+    def _discard(self) -> None:
         incoming, self._incoming = self._incoming, None
         if incoming is None:
             return
@@ -322,11 +357,13 @@ class Reception:
             with self._incoming.content() as data_set:
                 if data_set is None or self._parts.store.free_bytes() < len(data_set):
                     return None
-                return self._parts.quarantine.keep(data_set, reason=str(error), facts=facts)
+                kept = self._parts.quarantine.keep(data_set, reason=str(error), facts=facts)
         except (OSError, NodeError) as failure:
             # The sender gets its status all the same; what is lost is our copy of a refused object.
             self._log().error("quarantine_failed", reason=str(failure))
             return None
+        INSTANCES_QUARANTINED.labels(caller.pipeline).inc()
+        return kept
 
     def _log(self) -> Any:
         """Return the logger with what is known; made only where there is something to say."""

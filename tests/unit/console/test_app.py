@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from dicomnode.console.app import build_app
+from dicomnode.console.health import Probes
 from dicomnode.database import open_database
 from dicomnode.database.job_rows import create_job, set_delivery, set_job
 from dicomnode.database.series_rows import close_series, record_instance
@@ -49,7 +50,7 @@ def components():
 
 @pytest.fixture
 def client(database, components):
-    return Client(build_app(database, readiness=lambda: components))
+    return Client(build_app(database, probes=Probes(readiness=lambda: components)))
 
 
 def record_series(database, series="1.2.3", *, calling_ae_title="CT1"):
