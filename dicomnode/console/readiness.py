@@ -60,10 +60,6 @@ class Readiness:
                 self._asked_at = self._clock()
             return dict(self._latest)
 
-    def latest(self) -> dict[str, str | None]:
-        """Return what was last said, without asking; empty before the first time."""
-        return dict(self._latest)
-
     def _ask_all(self) -> dict[str, str | None]:
         end = self._clock() + self._deadline_seconds
         asked = {name: question.begin() for name, question in self._questions.items()}

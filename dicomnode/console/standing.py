@@ -52,13 +52,14 @@ def build_standing(
     database : Database
     quarantine : Quarantine
     readiness : callable
-        What was last said of each component; asks none of them.
+        Asks every component, or repeats what was said a moment ago.
     """
     return StandingCollector(
         {
             "database": lambda: _ask_database(config, database),
             "spool": _kept(lambda: _ask_spool(config, database, quarantine)),
-            "node": lambda: _ask_node(config, readiness()),
+            "readiness": lambda: _ask_readiness(readiness()),
+            "node": lambda: _ask_node(config),
         }
     )
 
@@ -112,13 +113,16 @@ def _ask_spool(config: Config, database: Database, quarantine: Quarantine) -> _F
     }
 
 
-def _ask_node(config: Config, readiness: Mapping[str, str | None]) -> _Found:
+def _ask_readiness(readiness: Mapping[str, str | None]) -> _Found:
+    return {standing.READY: {(name,): float(why is None) for name, why in readiness.items()}}
+
+
+def _ask_node(config: Config) -> _Found:
     disk = shutil.disk_usage(config.data_dir)
     found: _Found = {
         standing.DISK_FREE: {(): disk.free},
         standing.DISK_SIZE: {(): disk.total},
         standing.DISK_RESERVE: {(): config.receive.reserve_bytes},
-        standing.READY: {(name,): float(reason is None) for name, reason in readiness.items()},
         standing.BUILD: {(__version__,): 1.0},
     }
     expiries: _Values = {}

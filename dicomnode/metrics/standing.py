@@ -74,7 +74,7 @@ CERTIFICATE_EXPIRY: Final = StandingGauge(
 )
 READY: Final = StandingGauge(
     "dicomnode_component_ready",
-    "1 for a component that was ready when readiness was last asked, else 0.",
+    "1 for a component of this process that is ready, else 0.",
     ("component",),
 )
 BUILD: Final = StandingGauge("dicomnode_build_info", "1; the version that runs.", ("version",))
@@ -103,24 +103,29 @@ ANSWERED: Final = StandingGauge(
     ("source",),
 )
 ASK_SECONDS: Final = StandingGauge(
-    "dicomnode_standing_ask_seconds", "Time that asking took at this scrape.", ("source",)
+    "dicomnode_standing_ask_seconds", "Time until the answer at this scrape.", ("source",)
 )
+
+_DEADLINE_SECONDS: Final = 4.0
+"""Prometheus waits for ten by default."""
 
 Ask = Callable[[], Mapping[StandingGauge, Samples]]
 
 
 class StandingCollector(Collector):
-    """Asks every source once a scrape, each with a deadline; one that is late hurts no other.
+    """Asks every source once a scrape, with a deadline; one that is late hurts no other.
 
     Parameters
     ----------
     sources : mapping of str to callable
         By name; no two give values for one gauge.
     deadline_seconds : float
-        For each.
+        For all of them together.
     """
 
-    def __init__(self, sources: Mapping[str, Ask], *, deadline_seconds: float = 2.0) -> None:
+    def __init__(
+        self, sources: Mapping[str, Ask], *, deadline_seconds: float = _DEADLINE_SECONDS
+    ) -> None:
         self._deadline_seconds = deadline_seconds
         self._questions = {
             name: Question(ask, name=f"scrape-{name}") for name, ask in sources.items()
@@ -131,14 +136,16 @@ class StandingCollector(Collector):
         return [_family(each, {}) for each in (*GAUGES, ANSWERED, ASK_SECONDS)]
 
     def collect(self) -> Iterable[Metric]:
-        """Ask, and give what was answered in time."""
+        """Ask all at once, and give what was answered in time."""
+        begin = perf_counter()
+        asked = {name: question.begin() for name, question in self._questions.items()}
         answered: dict[tuple[str, ...], float] = {}
         seconds: dict[tuple[str, ...], float] = {}
         found: dict[StandingGauge, Samples] = {}
-        for name, question in self._questions.items():
-            begin = perf_counter()
+        for name, answer in asked.items():
+            left = max(0.0, begin + self._deadline_seconds - perf_counter())
             try:
-                found.update(question.answer(self._deadline_seconds))
+                found.update(answer.result(left))
                 answered[name,] = 1
             except Exception:  # noqa: BLE001 - the scrape goes on; the gauge says it, readiness why
                 answered[name,] = 0

@@ -156,7 +156,7 @@ class Node:
             self._config,
             database,
             Quarantine(self._config.data_dir),
-            readiness=self._readiness.latest,
+            readiness=self.readiness,
         )
         return Probes(
             readiness=self.readiness, liveness=self.liveness, metrics=Page(standing).render
