@@ -4,6 +4,13 @@ Sources, strongest first: ``DICOMNODE_SECTION__KEY`` in the environment, the TOM
 of the sections.  Each component is given its own section, never the whole tree.
 """
 
+from dicomnode.config.console import (
+    AccessConfig,
+    AuditConfig,
+    ConsoleConfig,
+    ConsoleTlsConfig,
+    ProxyConfig,
+)
 from dicomnode.config.destinations import (
     SENDER,
     Destination,
@@ -36,9 +43,9 @@ from dicomnode.config.receive import (
     User,
 )
 from dicomnode.config.services import (
-    ConsoleConfig,
     DatabaseConfig,
     HealthConfig,
+    ListenConfig,
     LogConfig,
     TelemetryConfig,
 )
@@ -48,13 +55,16 @@ from dicomnode.config.tree import Config
 __all__ = [
     "SENDER",
     "AETitle",
+    "AccessConfig",
     "AllowedCaller",
     "ArchiveQuery",
+    "AuditConfig",
     "CommitmentConfig",
     "CommitmentPeer",
     "CompletionConfig",
     "Config",
     "ConsoleConfig",
+    "ConsoleTlsConfig",
     "DatabaseConfig",
     "Destination",
     "DicomwebDestination",
@@ -66,10 +76,12 @@ __all__ = [
     "HealthConfig",
     "InferenceConfig",
     "InferenceTlsConfig",
+    "ListenConfig",
     "LogConfig",
     "Name",
     "OAuthConfig",
     "PipelineConfig",
+    "ProxyConfig",
     "ReceiveConfig",
     "ReportConfig",
     "ResultKind",

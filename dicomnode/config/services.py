@@ -1,4 +1,4 @@
-"""The sections of what surrounds the work: console, health, database, log."""
+"""The sections of what surrounds the work: health, database, log.  The console has its own."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import Field
 from dicomnode.config.fields import Port, Section
 
 
-class ConsoleConfig(Section):
-    """Health, metrics and the job list over HTTP."""
+class ListenConfig(Section):
+    """Where something listens."""
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
-    port: Port = Field(8080, description="Port to listen on; 0 takes a free one.")
+    port: Port = Field(0, description="Port to listen on; 0 takes a free one.")
 
 
-class HealthConfig(ConsoleConfig):
+class HealthConfig(ListenConfig):
     """Health and metrics of a role that runs alone and has no console."""
 
     port: Port = Field(8081, description="Port to listen on; 0 takes a free one.")

@@ -8,18 +8,13 @@ from typing import Any, Final
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from dicomnode.config.console import ConsoleConfig
 from dicomnode.config.destinations import Destination
 from dicomnode.config.fields import Name, Seconds
 from dicomnode.config.inference import InferenceConfig
 from dicomnode.config.pipelines import PipelineConfig, RetentionConfig
 from dicomnode.config.receive import ReceiveConfig
-from dicomnode.config.services import (
-    ConsoleConfig,
-    DatabaseConfig,
-    HealthConfig,
-    LogConfig,
-    TelemetryConfig,
-)
+from dicomnode.config.services import DatabaseConfig, HealthConfig, LogConfig, TelemetryConfig
 
 ENV_PREFIX: Final = "DICOMNODE_"
 

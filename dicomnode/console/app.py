@@ -1,39 +1,46 @@
-"""The HTTP application: routes and what they return.  Running it is `server`'s."""
+"""The HTTP application: which routers there are, and what every answer has.  No route of its own.
+
+Running it is `server`'s.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import HTMLResponse, Response
-from fastapi.templating import Jinja2Templates
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from fastapi.staticfiles import StaticFiles
 
 from dicomnode import __version__
-from dicomnode.console.health import Probes, health_routes
-from dicomnode.database import Database
-from dicomnode.database.job_rows import get_job, list_deliveries, list_jobs
-from dicomnode.database.series_rows import list_series
+from dicomnode.console import api_jobs, health, overview
+from dicomnode.console.parts import Parts
 
-_SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+STRICT: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+"""Content Security Policy of all pages that set none of their own."""
+
+_HEADERS: Final = {
+    "Content-Security-Policy": STRICT,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # Not no-referrer: browsers then send forms with the origin "null".
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 
+_STATIC: Final = Path(__file__).parent / "static"
 
-def build_app(database: Database, *, probes: Probes) -> FastAPI:
-    """Build the application.
+
+def build_app(parts: Parts) -> FastAPI:
+    """Build the application of all routers.
 
     Parameters
     ----------
-    database : Database
-        Read only.
-    probes : Probes
-        What ``/healthz``, ``/readyz`` and ``/metrics`` ask.
+    parts : Parts
     """
     app = FastAPI(
         title="dicomnode",
@@ -42,56 +49,19 @@ def build_app(database: Database, *, probes: Probes) -> FastAPI:
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
     )
-    templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
 
     @app.middleware("http")
     async def _secure(request: Request, call_next: Any) -> Response:
         response: Response = await call_next(request)
-        response.headers.update(_SECURITY_HEADERS)
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
-    app.include_router(health_routes(probes))
-
-    @app.get("/api/v1/series")
-    def series(state: str | None = None, series_instance_uid: str | None = None) -> list[Any]:
-        """List series, the latest first."""
-        with database.begin() as transaction:
-            rows = list_series(transaction, state=state, series_instance_uid=series_instance_uid)
-        return [asdict(row) for row in rows]
-
-    @app.get("/api/v1/jobs")
-    def jobs(state: str | None = None, series_instance_uid: str | None = None) -> list[Any]:
-        """List jobs, the latest first."""
-        with database.begin() as transaction:
-            rows = list_jobs(transaction, state=state, series_instance_uid=series_instance_uid)
-        return [asdict(row) for row in rows]
-
-    @app.get("/api/v1/jobs/{job_id}")
-    def job(job_id: str) -> dict[str, Any]:
-        """Show a job and its deliveries."""
-        with database.begin() as transaction:
-            row = get_job(transaction, job_id)
-            deliveries = list_deliveries(transaction, job_id)
-        if row is None:
-            raise HTTPException(404, "no such job")
-        return {**asdict(row), "deliveries": [asdict(each) for each in deliveries]}
-
-    @app.get("/", response_class=HTMLResponse)
-    def index(request: Request) -> Response:
-        """Show what is ready and the latest jobs."""
-        with database.begin() as transaction:
-            rows = list_jobs(transaction, limit=200)
-            entries = [(row, list_deliveries(transaction, row.id)) for row in rows]
-            open_series = list_series(transaction, state="open", limit=200)
-        return templates.TemplateResponse(
-            request,
-            "index.html",
-            {
-                "components": probes.readiness(),
-                "jobs": entries,
-                "open_series": open_series,
-                "version": __version__,
-            },
-        )
-
+    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    probes = health.Probes(
+        readiness=parts.readiness, liveness=parts.liveness, metrics=parts.metrics
+    )
+    app.include_router(health.build_router(probes))
+    for module in (overview, api_jobs):
+        app.include_router(module.build_router(parts))
     return app

@@ -1,4 +1,4 @@
-"""Liveness, readiness and metrics over HTTP: for the console, and alone for a role without one."""
+"""Liveness, readiness and metrics: open to all, for a role with and without a console."""
 
 from __future__ import annotations
 
@@ -12,10 +12,6 @@ from dicomnode.metrics.page import CONTENT_TYPE, Page
 
 Ask = Callable[[], Mapping[str, str | None]]
 """Asks every part: its name to None if all is well, else to what is not, in words."""
-
-
-def _nothing() -> Mapping[str, str | None]:
-    return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +28,14 @@ class Probes:
         Makes the page that Prometheus scrapes.
     """
 
-    readiness: Ask = _nothing
-    liveness: Ask = _nothing
+    readiness: Ask = dict
+    liveness: Ask = dict
     metrics: Callable[[], bytes] = Page().render
 
 
-def health_routes(probes: Probes) -> APIRouter:
+def build_router(probes: Probes) -> APIRouter:
     """Return ``/healthz``, ``/readyz`` and ``/metrics``."""
-    router = APIRouter()
+    router = APIRouter(include_in_schema=False)
 
     @router.get("/healthz", response_class=PlainTextResponse)
     def healthz() -> Response:
@@ -65,7 +61,7 @@ def health_routes(probes: Probes) -> APIRouter:
 
 
 def build_health_app(probes: Probes) -> FastAPI:
-    """Build the application of a role without a console."""
+    """Build an application of nothing else."""
     app = FastAPI(title="dicomnode", openapi_url=None, docs_url=None, redoc_url=None)
-    app.include_router(health_routes(probes))
+    app.include_router(build_router(probes))
     return app

@@ -8,7 +8,7 @@ import threading
 import uvicorn
 from fastapi import FastAPI
 
-from dicomnode.config import ConsoleConfig
+from dicomnode.config import ListenConfig
 from dicomnode.errors import StateError
 
 
@@ -18,10 +18,10 @@ class ConsoleServer:
     Parameters
     ----------
     app : FastAPI
-    config : ConsoleConfig
+    config : ListenConfig
     """
 
-    def __init__(self, app: FastAPI, config: ConsoleConfig) -> None:
+    def __init__(self, app: FastAPI, config: ListenConfig) -> None:
         self._config = config
         self._socket: socket.socket | None = None
         self._server = uvicorn.Server(

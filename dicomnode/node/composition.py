@@ -11,9 +11,12 @@ from typing import Final, Literal
 from fastapi import FastAPI
 
 from dicomnode import __version__, tracing
-from dicomnode.config import Config, ConsoleConfig
+from dicomnode.config import Config, ListenConfig
+from dicomnode.console.access import Access
 from dicomnode.console.app import build_app
 from dicomnode.console.health import Probes, build_health_app
+from dicomnode.console.pages import Pages
+from dicomnode.console.parts import Parts
 from dicomnode.console.readiness import Readiness
 from dicomnode.console.server import ConsoleServer
 from dicomnode.console.standing import build_standing
@@ -29,7 +32,9 @@ from dicomnode.node.worker import start_worker
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 from dicomnode.receive.scp import StorageSCP
+from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
+from dicomnode.spool.results import Outbox
 from dicomnode.tls import check_files
 
 
@@ -128,10 +133,14 @@ class Node:
         if "receive" in self._roles:
             self._receiver = start_receiver(base)
         if "console" in self._roles:
-            app = build_app(database, probes=self._probes(database))
-            self._serve(app, config.console)
+            self._serve(build_app(self._console_parts(base)), config.console)
         elif config.health is not None:
-            self._serve(build_health_app(self._probes(database)), config.health)
+            probes = Probes(
+                readiness=self.readiness,
+                liveness=self.liveness,
+                metrics=self._page(database).render,
+            )
+            self._serve(build_health_app(probes), config.health)
 
     def _start_telemetry(self) -> None:
         config = self._config
@@ -151,18 +160,30 @@ class Node:
             )
             self._parts.callback(tracing.stop)
 
-    def _probes(self, database: Database) -> Probes:
-        standing = build_standing(
-            self._config,
-            database,
-            Quarantine(self._config.data_dir),
-            readiness=self.readiness,
-        )
-        return Probes(
-            readiness=self.readiness, liveness=self.liveness, metrics=Page(standing).render
+    def _page(self, database: Database) -> Page:
+        quarantine = Quarantine(self._config.data_dir)
+        return Page(
+            build_standing(self._config, database, quarantine, readiness=self.readiness)
         )
 
-    def _serve(self, app: FastAPI, config: ConsoleConfig) -> None:
+    def _console_parts(self, base: Foundation) -> Parts:
+        config = base.config
+        return Parts(
+            config=config,
+            setups=base.setups,
+            database=base.database,
+            jobs=base.jobs,
+            store=InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes),
+            quarantine=Quarantine(config.data_dir),
+            outbox=Outbox(config.data_dir),
+            readiness=self.readiness,
+            liveness=self.liveness,
+            metrics=self._page(base.database).render,
+            access=Access(config.console.access),
+            pages=Pages(),
+        )
+
+    def _serve(self, app: FastAPI, config: ListenConfig) -> None:
         console = ConsoleServer(app, config)
         console.start()
         self._console = console

@@ -395,9 +395,8 @@ def test_a_data_set_that_cannot_be_understood_gets_0xc000_and_the_association_li
 
 def test_below_the_reserve_instances_are_refused_as_out_of_resources(start, series):
     node = start(reserve_bytes=1 << 60, headroom_bytes=0)
-    node.scp._open._limits = Limits(
-        InstanceStore(node.store._root, reserve_bytes=0)
-    )  # room at first
+    has_room = InstanceStore(node.store._root, reserve_bytes=0)
+    node.scp._open._limits = Limits(has_room)
 
     result = node.storescu(*series[:2])
 

@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
-import httpx
 import pytest
 
-from dicomnode.console.app import build_app
-from dicomnode.console.health import Probes
-from dicomnode.database import open_database
 from dicomnode.database.job_rows import create_job, set_delivery, set_job
 from dicomnode.database.series_rows import close_series, record_instance
 from dicomnode.model.instance import InstanceRef
+from tests.support.console import make_client, make_config, make_parts
 
 JOB = "1.2.3:0123456789abcdef:chest-00000001"
-
-
-class Client:
-    """Asks an application directly."""
-
-    def __init__(self, app):
-        self._transport = httpx.ASGITransport(app)
-
-    def request(self, verb, path, **parameters):
-        async def ask():
-            base = "http://console"
-            async with httpx.AsyncClient(transport=self._transport, base_url=base) as client:
-                return await client.request(verb, path, **parameters)
-
-        return asyncio.run(ask())
-
-    def get(self, path, **parameters):
-        return self.request("GET", path, **parameters)
-
-
-@pytest.fixture
-def database(tmp_path):
-    opened = open_database("sqlite", data_dir=tmp_path)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -49,8 +21,19 @@ def components():
 
 
 @pytest.fixture
-def client(database, components):
-    return Client(build_app(database, probes=Probes(readiness=lambda: components)))
+def parts(tmp_path, components):
+    with ExitStack() as stack:
+        yield make_parts(make_config(tmp_path), stack, components=components)
+
+
+@pytest.fixture
+def database(parts):
+    return parts.database
+
+
+@pytest.fixture
+def client(parts):
+    return make_client(parts)
 
 
 def record_series(database, series="1.2.3", *, calling_ae_title="CT1"):
@@ -190,10 +173,10 @@ def test_the_page_of_a_fresh_node_says_so(client):
 def test_every_answer_keeps_browsers_strict(client, path):
     headers = client.get(path).headers
 
-    assert "default-src 'self'" in headers["content-security-policy"]
+    assert "default-src 'none'" in headers["content-security-policy"]
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert headers["cache-control"] == "no-store"
 
 

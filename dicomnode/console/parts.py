@@ -1,0 +1,60 @@
+"""What the routers of the console are built of: one value that names every part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from dicomnode.config import Config
+from dicomnode.console.access import Access
+from dicomnode.console.pages import Pages
+from dicomnode.database import Database
+from dicomnode.engine import JobQueue
+from dicomnode.metrics.page import Page
+from dicomnode.pipeline.setup import PipelineSetup
+from dicomnode.spool.instances import InstanceStore
+from dicomnode.spool.quarantine import Quarantine
+from dicomnode.spool.results import Outbox
+
+Readiness = Callable[[], Mapping[str, str | None]]
+"""Asks every component: its name to None if it is ready, else to the reason in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What routers need of the node.
+
+    Attributes
+    ----------
+    config : Config
+    setups : mapping of str to PipelineSetup
+        By pipeline.
+    database : Database
+    jobs : JobQueue
+    store : InstanceStore
+    quarantine : Quarantine
+    outbox : Outbox
+    readiness : callable
+        May be called for every page: what it asks is asked every few seconds at most.
+    liveness : callable
+        Says of each loop whether it comes round.
+    metrics : callable
+        Makes the page that Prometheus scrapes.
+    access : Access
+        ``Depends(parts.access.viewer)`` and ``Depends(parts.access.operator)`` guard every route.
+    pages : Pages
+        Renders templates.
+    """
+
+    config: Config
+    setups: Mapping[str, PipelineSetup]
+    database: Database
+    jobs: JobQueue
+    store: InstanceStore
+    quarantine: Quarantine
+    outbox: Outbox
+    readiness: Readiness
+    access: Access
+    pages: Pages
+    liveness: Readiness = dict
+    metrics: Callable[[], bytes] = Page().render
