@@ -162,9 +162,7 @@ class Node:
 
     def _page(self, database: Database) -> Page:
         quarantine = Quarantine(self._config.data_dir)
-        return Page(
-            build_standing(self._config, database, quarantine, readiness=self.readiness)
-        )
+        return Page(build_standing(self._config, database, quarantine, readiness=self.readiness))
 
     def _console_parts(self, base: Foundation) -> Parts:
         config = base.config
