@@ -20,7 +20,7 @@ import dbos
 from dicomnode.database import Database, Transaction, is_away
 from dicomnode.errors import StateError
 from dicomnode.leases import claim_slot, open_leases
-from dicomnode.log import get_logger
+from dicomnode.log import get_logger, show_tracebacks, withhold_tracebacks
 
 APPLICATION: Final = "dicomnode"
 
@@ -66,6 +66,9 @@ class StepRecord:
     began_at: datetime | None
     ended_at: datetime | None
 
+
+_running: set[tuple[str, str]] = set()
+"""Workflow id and name of every step that is running in this process."""
 
 _BROKEN: Final = {
     "ERROR": "it ended with an internal error",
@@ -282,6 +285,7 @@ class Engine:
             raise StateError(
                 f"another process works as {self._slot!r} on this database; stop it first"
             )
+        show_tracebacks("dbos")
         config: dbos.DBOSConfig = {
             "name": APPLICATION,
             "system_database_url": self._database.url,
@@ -311,9 +315,13 @@ class Engine:
         What has not ended after `drain_seconds` is resumed by the next start.
         """
         self._stopping.set()
+        # A step that outlasts the drain finds the engine gone when it ends: that is meant so.
+        withhold_tracebacks("dbos", "step_ended_after_drain")
         dbos.DBOS.destroy(
             destroy_registry=True, workflow_completion_timeout_sec=max(1, round(drain_seconds))
         )
+        for workflow, step in sorted(_running):
+            _log.warning("work_left_for_next_start", workflow=workflow, step=step)
         self._sweeper.join()
         self._leases.close()
 
@@ -372,7 +380,12 @@ def run_step(name: str, function: Callable[[], _Result]) -> _Result:
     function : callable
         Idempotent; returns JSON values: keys and small numbers, never arrays.
     """
-    result: _Result = dbos.DBOS.run_step({"name": name}, lambda: _insist(name, function))
+    running = (str(dbos.DBOS.workflow_id), name)
+    _running.add(running)
+    try:
+        result: _Result = dbos.DBOS.run_step({"name": name}, lambda: _insist(name, function))
+    finally:
+        _running.discard(running)
     return result
 
 

@@ -64,6 +64,27 @@ def bound(**ids: str) -> AbstractContextManager[None]:
     return structlog.contextvars.bound_contextvars(**ids)
 
 
+def withhold_tracebacks(library: str, event: str) -> None:
+    """From now on say `event` in place of a traceback that a library logs itself.
+
+    For what must happen and is no fault, such as the end of what is used while it is used.
+    """
+
+    def say_plainly(record: logging.LogRecord) -> bool:
+        if record.exc_info is None or record.exc_info[0] is None:
+            return True
+        get_logger(library).info(event, error=record.exc_info[0].__name__)
+        return False
+
+    show_tracebacks(library)
+    logging.getLogger(library).addFilter(say_plainly)
+
+
+def show_tracebacks(library: str) -> None:
+    """Undo `withhold_tracebacks`."""
+    logging.getLogger(library).filters.clear()
+
+
 def configure(*, form: Form, level: str = "info") -> None:
     """Send every log line, ours and the libraries', to standard error in one form.
 
