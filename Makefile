@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --progress-bar off --require-hashes --requirement
 INSTALL_PACKAGE := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-lowest lint format lock audit dist clean
+.PHONY: help demo test test-slow test-lowest test-image image lint format docs lock audit dist clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -33,6 +33,12 @@ test-lowest: $(VENV)/.dev ## the tests with the oldest dependencies that pyproje
 		--group dev --editable '.[embedded]'
 	build/lowest/bin/pytest -m "not slow" -p no:randomly
 
+image: ## the container image, by Docker or, without it, by buildah
+	tools/image build
+
+test-image: $(VENV)/.dev ## build the container image and run the main job in it (as root)
+	$(BIN)/pytest -m slow -p no:randomly tests/acceptance/test_image.py
+
 lint: $(VENV)/.dev ## style, types, layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -42,6 +48,9 @@ lint: $(VENV)/.dev ## style, types, layers
 format: $(VENV)/.dev ## mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/.dev ## the references that are made from the code, in docs/
+	$(BIN)/python tools/reference.py
 
 lock: $(VENV)/.dev ## make the lock files anew (LOCK=--upgrade for newer versions)
 	$(BIN)/python tools/lock.py $(LOCK)

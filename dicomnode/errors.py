@@ -42,6 +42,8 @@ class NodeError(Exception):
 
     code: ClassVar[int] = 0
     retryable: bool = False
+    advice: ClassVar[str] = "Read the sentence; the log has more."
+    """What an operator does about it; the reference of errors has it."""
 
 
 class ConfigError(NodeError):
@@ -54,6 +56,7 @@ class ConfigError(NodeError):
     """
 
     code = 100
+    advice = "Correct each key that is named; `dicomnode config check` tries again."
 
     def __init__(self, faults: tuple[str, ...]) -> None:
         self.faults = faults
@@ -64,6 +67,7 @@ class ReceiveError(NodeError):
     """An instance that cannot be taken; `status` is the C-STORE answer (PS3.4 B.2.3)."""
 
     code = 200
+    advice = "Look at the log line `instance_refused`, and at `dicomnode quarantine list`."
     status: ClassVar[int] = 0xC000
 
 
@@ -71,6 +75,7 @@ class SpoolFull(ReceiveError):
     """There is no room left to store an instance safely."""
 
     code = 201
+    advice = "Make room or raise the quota; the sender sends again."
     status = 0xA700
     retryable = True
 
@@ -79,6 +84,7 @@ class SopClassMismatch(ReceiveError):
     """The data set's SOP Class or Instance UID is not the one that the command names."""
 
     code = 202
+    advice = "Have the sender's vendor mend it: command and data set contradict each other."
     status = 0xA900
 
 
@@ -86,6 +92,7 @@ class InstanceUnreadable(ReceiveError):
     """The data set cannot be understood."""
 
     code = 203
+    advice = "Look at the object in quarantine; `dicomnode quarantine release` takes it up again."
     status = 0xC000
 
 
@@ -93,6 +100,7 @@ class InstanceTooLarge(ReceiveError):
     """The data set is larger than the configuration admits."""
 
     code = 204
+    advice = "Raise `receive.max_instance_bytes` if such objects are wanted."
     status = 0xA700
 
 
@@ -100,6 +108,7 @@ class DuplicateInstance(ReceiveError):
     """Another data set was stored before under the same SOP Instance UID."""
 
     code = 205
+    advice = "Find out who sends two objects under one UID; `duplicates` decides which stays."
     status = 0x0111
 
 
@@ -113,6 +122,7 @@ class SeriesError(NodeError):
     """
 
     code = 300
+    advice = "Read the report or `dicomnode series show`; send what is missing, or another series."
     reason: ClassVar[str] = "series_unusable"
 
 
@@ -120,6 +130,7 @@ class NoImages(SeriesError):
     """No instance of the series is an image the node can use."""
 
     code = 301
+    advice = "Route image series only; check `store_classes`."
     reason = "no_images"
 
 
@@ -127,6 +138,7 @@ class MixedGeometry(SeriesError):
     """Orientation, matrix, pixel spacing or Frame of Reference differ within the series."""
 
     code = 302
+    advice = "Have the scanner or PACS split the series; it holds several reconstructions."
     reason = "mixed_geometry"
 
 
@@ -134,6 +146,7 @@ class DuplicatePositions(SeriesError):
     """Two different images lie at the same position."""
 
     code = 303
+    advice = "Choose with the pipeline's `geometry.acquisitions`, or split the series."
     reason = "duplicate_positions"
 
 
@@ -141,6 +154,7 @@ class MissingSlices(SeriesError):
     """A gap between slices is a multiple of the spacing."""
 
     code = 304
+    advice = "Send the missing slices; or set the pipeline's `geometry.gaps`."
     reason = "missing_slices"
 
 
@@ -148,6 +162,7 @@ class IrregularSpacing(SeriesError):
     """The slices are not evenly spaced."""
 
     code = 305
+    advice = "Send another reconstruction; `geometry.irregular_tolerance` has the limit."
     reason = "irregular_spacing"
 
 
@@ -155,6 +170,7 @@ class TooFewSlices(SeriesError):
     """The series has fewer slices than a volume needs."""
 
     code = 306
+    advice = "Send a whole series; `geometry.min_slices` has the limit."
     reason = "too_few_slices"
 
 
@@ -162,6 +178,7 @@ class UnsupportedImage(SeriesError):
     """An image is of a kind that this node does not turn into a volume."""
 
     code = 307
+    advice = "Send CT slices or Enhanced CT; the sentence names what was found."
     reason = "unsupported_image"
 
 
@@ -169,6 +186,7 @@ class PixelsUnreadable(SeriesError):
     """Pixel data is absent, short or cannot be decoded."""
 
     code = 308
+    advice = "Send the series again, uncompressed if the sender can."
     reason = "pixels_unreadable"
 
 
@@ -176,12 +194,14 @@ class InferenceError(NodeError):
     """A model could not be asked, or answered with something unusable."""
 
     code = 400
+    advice = "Look at Triton's log and at `dicomnode models check`."
 
 
 class InferenceUnavailable(InferenceError):
     """The inference server or a model on it is not there."""
 
     code = 401
+    advice = "Start or mend Triton; jobs wait and go on by themselves."
     retryable = True
 
 
@@ -189,6 +209,7 @@ class InferenceTimeout(InferenceError):
     """The inference server did not answer within the deadline."""
 
     code = 402
+    advice = "See what keeps Triton busy; `inference.timeout_seconds` has the limit."
     retryable = True
 
 
@@ -196,42 +217,49 @@ class InferenceRejected(InferenceError):
     """The inference server refused the request."""
 
     code = 403
+    advice = "Compare the model with its manifest; Triton's log has the reason."
 
 
 class ModelContractMismatch(InferenceError):
     """Manifest and server disagree about names, dtypes or shapes."""
 
     code = 404
+    advice = "Bring model and manifest together, then `dicomnode jobs retry`."
 
 
 class ManifestInvalid(InferenceError):
     """A model manifest cannot be used."""
 
     code = 405
+    advice = "Correct the manifest; `dicomnode models schema` describes it."
 
 
 class InferenceCancelled(InferenceError):
     """The caller wanted no answer any more; the server was told."""
 
     code = 406
+    advice = "Nothing: somebody cancelled the job, or its worker stopped."
 
 
 class ResultError(NodeError):
     """SEG or SR could not be built."""
 
     code = 500
+    advice = "Keep the job and its log; the source or a model gave what no object can hold."
 
 
 class SendError(NodeError):
     """A result could not be delivered."""
 
     code = 600
+    advice = "Look at `dicomnode jobs show`; the attempt is told in words."
 
 
 class AssociationUnavailable(SendError):
     """No connection, an abort, or no answer in time."""
 
     code = 601
+    advice = "Check host, port, firewall and TLS with `dicomnode echo`; it is tried again."
     retryable = True
 
 
@@ -239,6 +267,7 @@ class AssociationRejected(SendError):
     """The peer rejected the association (PS3.8 9.3.4)."""
 
     code = 602
+    advice = "Have the peer's administrator add our AE title and address."
 
     def __init__(self, message: str, *, transient: bool) -> None:
         super().__init__(message)
@@ -249,12 +278,14 @@ class ContextNotAccepted(SendError):
     """The peer accepted no presentation context for what is to be sent."""
 
     code = 603
+    advice = "Have the peer accept the SOP classes of the conformance statement."
 
 
 class StoreRefused(SendError):
     """The peer answered a C-STORE with a failure status (PS3.4 B.2.3)."""
 
     code = 604
+    advice = "Read the status; the peer's log has its reason."
 
     def __init__(self, message: str, *, status: int, transient: bool) -> None:
         super().__init__(message)
@@ -266,6 +297,7 @@ class DestinationUnavailable(SendError):
     """A web service that is not there, busy or broken for now."""
 
     code = 605
+    advice = "Check the service and the way to it; it is tried again."
     retryable = True
 
 
@@ -273,15 +305,18 @@ class DestinationRefused(SendError):
     """A web service that refused the request: not authorized, or not understood."""
 
     code = 606
+    advice = "Check address, rights and credentials at the service, then `dicomnode jobs retry`."
 
 
 class StateError(NodeError):
     """What is stored contradicts itself."""
 
     code = 700
+    advice = "Read the sentence: a name that is not known, or another process at work."
 
 
 class DemoFailed(NodeError):
     """The demonstration did not come to its end."""
 
     code = 800
+    advice = "Read the sentence and the lines on standard error."

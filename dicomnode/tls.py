@@ -170,6 +170,16 @@ class ServerContexts:
         return tuple(_stamp(each) for _, each in _files(self._config))
 
 
+def describe_profile(profile: TlsProfile) -> tuple[str, tuple[str, ...]]:
+    """Return the oldest version of TLS and the suites of TLS 1.2, in OpenSSL's names.
+
+    TLS 1.3 has suites of its own, all of which are offered.
+    """
+    if profile == "tls13":
+        return "1.3", ()
+    return "1.2", tuple(each for each in _CIPHERS[profile].split(":") if not each.startswith("@"))
+
+
 def check_files(config: Config) -> None:
     """Try every TLS section, so that a fault is found before a connection needs it.
 

@@ -2,6 +2,8 @@
 
 ``requirements/demo.lock`` holds what running needs (with the extra ``embedded``) and what building
 the package needs; ``requirements/dev.lock`` holds the same versions and the group ``dev``.
+Of the container image, ``run.lock`` is what it holds and ``image.lock`` what builds it; the tools
+that judge the Helm chart are in ``chart.lock``.  All of them agree on every version.
 They are made for Python 3.11 on Linux, the reference.
 """
 
@@ -30,7 +32,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         demo, dev, wanted = work / "demo.lock", work / "dev.lock", work / "dev.in"
-        for made in (demo, dev):
+        run, image, chart = work / "run.lock", work / "image.lock", work / "chart.lock"
+        every = (demo, dev, run, image, chart)
+        for made in every:
             known = FOLDER / made.name
             # Versions stay as they are unless an upgrade is asked for.
             made.write_text(known.read_text(encoding="utf-8") if known.exists() else "")
@@ -39,8 +43,15 @@ def main() -> int:
         pins = re.findall(r"^[a-z0-9.-]+==[^ \\]+", demo.read_text(), re.MULTILINE)
         wanted.write_text("\n".join([*pins, *project["dependency-groups"]["dev"]]))
         compile_lock(dev, str(wanted))
+        held = work / "held.txt"
+        held.write_text("\n".join(pins))
+        compile_lock(run, "pyproject.toml", "--extra", "embedded", "--constraint", str(held))
+        for made in (image, chart):
+            wanted = made.with_suffix(".in")
+            wanted.write_text("\n".join(project["dependency-groups"][made.stem]))
+            compile_lock(made, str(wanted), "--constraint", str(held))
         FOLDER.mkdir(exist_ok=True)
-        for made in (demo, dev):
+        for made in every:
             (FOLDER / made.name).write_text(FIRST_LINE + made.read_text(encoding="utf-8"))
     return 0
 

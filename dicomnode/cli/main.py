@@ -8,7 +8,9 @@ import typer
 
 from dicomnode import __version__, log
 from dicomnode.cli import (
+    access,
     config,
+    conformance,
     demo,
     echo,
     jobs,
@@ -69,7 +71,10 @@ app.add_typer(jobs.app, name="jobs", rich_help_panel=_ASK)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_ASK)
 app.add_typer(received.app, name="received", rich_help_panel=_ASK)
 app.add_typer(config.app, name="config", rich_help_panel=_CHECK)
+app.command(rich_help_panel=_CHECK)(access.password)
+app.command(rich_help_panel=_CHECK)(access.token)
 app.add_typer(models.app, name="models", rich_help_panel=_CHECK)
+app.command(rich_help_panel=_CHECK)(conformance.conformance)
 
 
 def main() -> None:

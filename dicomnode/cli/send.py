@@ -9,6 +9,15 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dicomnode.cli.output import Exit, JsonOption, errors_as_exits, facts, print_json, talk
+from dicomnode.cli.tls_options import (
+    CaOption,
+    CertOption,
+    CheckHostOption,
+    KeyOption,
+    KeyPassphraseOption,
+    ProfileOption,
+    tls_section,
+)
 from dicomnode.errors import InstanceUnreadable
 from dicomnode.imaging.files import walk_files
 from dicomnode.send.outcome import StoreOutcome
@@ -52,10 +61,24 @@ def send(
     timeout_seconds: Annotated[
         float, typer.Option("--timeout", min=0.1, help="For each step, in seconds.")
     ] = 30.0,
+    ca: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
+    key_passphrase_file: KeyPassphraseOption = None,
+    tls_profile: ProfileOption = None,
     *,
+    check_host: CheckHostOption = True,
     as_json: JsonOption = False,
 ) -> None:
     """Send DICOM files to an application entity (C-STORE)."""
+    tls = tls_section(
+        ca=ca,
+        cert=cert,
+        key=key,
+        key_passphrase_file=key_passphrase_file,
+        profile=tls_profile,
+        check_host=check_host,
+    )
     with errors_as_exits():
         instances = _find_instances(paths)
         if not instances:
@@ -73,6 +96,7 @@ def send(
                 to=to,
                 calling_ae_title=calling_ae_title,
                 timeout_seconds=timeout_seconds,
+                tls=tls,
                 on_sent=advance,
             )
     refused = [each for each in outcomes if not each.accepted]

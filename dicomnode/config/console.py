@@ -18,7 +18,7 @@ class ConsoleTlsConfig(Section):
     """HTTPS by the console itself."""
 
     certificate: Path = Field(description="Ours, then the intermediate ones.")
-    key: Path
+    key: Path = Field(description="The key to it, PEM.")
     key_passphrase_file: Path | None = Field(None, description="For an encrypted key.")
 
 
@@ -34,7 +34,9 @@ class ProxyConfig(Section):
     role_header: HeaderName | None = Field(
         None, description="Says viewer or operator. Absent: all have default_role."
     )
-    default_role: Literal["viewer", "operator"] = "viewer"
+    default_role: Literal["viewer", "operator"] = Field(
+        "viewer", description="Of those whom the proxy names without a role."
+    )
 
 
 class AccessConfig(Section):
@@ -75,12 +77,12 @@ class AccessConfig(Section):
 class AuditConfig(Section):
     """An audit repository that takes DICOM audit messages by syslog (PS3.15 A.5 and A.6)."""
 
-    transport: Literal["tls", "tcp", "udp"] = "tls"
-    host: str = Field(min_length=1)
-    port: int = Field(6514, ge=1, le=65535)
+    transport: Literal["tls", "tcp", "udp"] = Field("tls", description="How syslog is sent.")
+    host: str = Field(min_length=1, description="Of the repository.")
+    port: int = Field(6514, ge=1, le=65535, description="Of the repository.")
     ca_file: Path | None = Field(None, description="Authorities for tls; default: the system's.")
     cert_file: Path | None = Field(None, description="Our certificate towards it.")
-    key_file: Path | None = None
+    key_file: Path | None = Field(None, description="The key to it.")
     source_id: str = Field("dicomnode", min_length=1, max_length=64, description="Names this node.")
     site_id: str | None = Field(None, max_length=64, description="Names the enterprise.")
 
@@ -95,6 +97,11 @@ class ConsoleConfig(ListenConfig):
     """Pages, API, health and metrics over HTTP."""
 
     port: Port = Field(8080, description="Port to listen on; 0 takes a free one.")
+    volume_cache_bytes: int = Field(
+        1_000_000_000,
+        ge=0,
+        description="Memory for volumes that are looked at; the latest is kept anyway.",
+    )
     max_upload_bytes: int = Field(
         4_000_000_000, ge=1, description="Most that one upload may bring."
     )

@@ -79,10 +79,10 @@ class _DicomDestination(_Destination):
 class DimseDestination(_DicomDestination):
     """A storage SCP."""
 
-    kind: Literal["dimse"]
+    kind: Literal["dimse"] = Field(description="Sent by C-STORE.")
     ae_title: AETitle = Field(description="Its AE title.")
-    host: str = Field(min_length=1)
-    port: int = Field(ge=1, le=65535)
+    host: str = Field(min_length=1, description="Its name or address.")
+    port: int = Field(ge=1, le=65535, description="Its port.")
     calling_ae_title: AETitle | None = Field(
         None, description="Ours towards it; by default the pipeline's."
     )
@@ -100,7 +100,7 @@ class OAuthConfig(Section):
     """Client credentials (RFC 6749 4.4)."""
 
     token_url: str = Field(pattern=r"^https?://\S+$", description="Where tokens are had.")
-    client_id: str = Field(min_length=1)
+    client_id: str = Field(min_length=1, description="Who we are to the service of tokens.")
     client_secret_file: Path = Field(description="The secret alone, in a file.")
     scope: str | None = Field(None, description="Asked for, if any.")
 
@@ -108,7 +108,7 @@ class OAuthConfig(Section):
 class DicomwebDestination(_DicomDestination):
     """A STOW-RS service (PS3.18 10.5)."""
 
-    kind: Literal["dicomweb"]
+    kind: Literal["dicomweb"] = Field(description="Sent by STOW-RS.")
     url: str = Field(
         pattern=r"^https?://[^\s?#@]+$", description="Base of the service, without /studies."
     )
@@ -123,7 +123,7 @@ class DicomwebDestination(_DicomDestination):
 class FolderDestination(_Destination):
     """A folder, one subfolder a series."""
 
-    kind: Literal["folder"]
+    kind: Literal["folder"] = Field(description="Written into a folder.")
     objects: Annotated[tuple[FileKind, ...], AfterValidator(check_distinct)] = Field(
         ("seg", "sr"), min_length=1, description="What is written: seg, sr, sc, json, png, nifti."
     )

@@ -25,7 +25,7 @@ class ArchiveQuery(Section):
     """A Query SCP that knows how many instances a series has (PS3.4 C.6.2)."""
 
     host: str = Field(min_length=1, description="Of the sender, or of an archive.")
-    port: int = Field(ge=1, le=65535)
+    port: int = Field(ge=1, le=65535, description="Its port.")
     ae_title: AETitle | None = Field(
         None, description="Its AE title; by default that of the sender of the series."
     )

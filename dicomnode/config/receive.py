@@ -34,8 +34,8 @@ class CommitmentPeer(Section):
     """Where storage commitment results go that cannot go over the association of the request."""
 
     ae_title: AETitle = Field(description="Calling AE title that the request came with.")
-    host: str = Field(min_length=1)
-    port: int = Field(ge=1, le=65535)
+    host: str = Field(min_length=1, description="Name or address that it listens on.")
+    port: int = Field(ge=1, le=65535, description="Port that it listens on.")
     tls: TlsClientConfig | None = Field(None, description="Absent: without TLS.")
 
 

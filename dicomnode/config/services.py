@@ -39,7 +39,9 @@ class LogConfig(Section):
     form: Literal["auto", "console", "json"] = Field(
         "auto", description="auto: console on a terminal, else json."
     )
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The lowest level shown."
+    )
 
 
 class TelemetryConfig(Section):

@@ -34,7 +34,7 @@ class _Tls(Section):
 
 
 class TlsServerConfig(_Tls):
-    """TLS where peers call us."""
+    """TLS where peers call us: certificate and key are required, for mutual TLS authorities."""
 
     @model_validator(mode="after")
     def _check_files(self) -> Self:
@@ -45,7 +45,7 @@ class TlsServerConfig(_Tls):
 
 
 class TlsClientConfig(_Tls):
-    """TLS where we call a peer."""
+    """TLS where we call a peer: authorities are required, for mutual TLS certificate and key."""
 
     check_host: bool = Field(
         True, description="Whether the peer's certificate must name the host that is called."

@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dicomnode.config.console import ConsoleConfig
-from dicomnode.config.destinations import Destination
+from dicomnode.config.destinations import Destination, DimseDestination
 from dicomnode.config.fields import Name, Seconds
 from dicomnode.config.inference import InferenceConfig
 from dicomnode.config.pipelines import PipelineConfig, RetentionConfig
@@ -46,6 +46,14 @@ class Config(BaseSettings):
     destinations: dict[Name, Destination]
     log: LogConfig = LogConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+
+    @property
+    def asks_for_commitment(self) -> bool:
+        """Whether some destination is asked for storage commitment, so that answers may come."""
+        return any(
+            isinstance(each, DimseDestination) and each.storage_commitment
+            for each in self.destinations.values()
+        )
 
     @classmethod
     def settings_customise_sources(cls, *_sources: Any, **_named: Any) -> tuple[Any, ...]:

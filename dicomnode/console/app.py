@@ -1,38 +1,59 @@
-"""The HTTP application: which routers there are, and what every answer has.  No route of its own.
+"""The HTTP application: which routers there are, and what lies around them.  No route of its own.
 
 Running it is `server`'s.
 """
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from dicomnode import __version__
-from dicomnode.console import api_jobs, health, overview
-from dicomnode.console.parts import Parts
-
-STRICT: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+from dicomnode.console import (
+    api_docs,
+    api_jobs,
+    api_node,
+    api_results,
+    api_series,
+    health,
+    overview,
+    pipelines,
+    quarantine,
+    series,
+    sign_in,
+    upload,
+    viewer,
 )
-"""Content Security Policy of all pages that set none of their own."""
+from dicomnode.console.envelope import Envelope
+from dicomnode.console.parts import Parts
+from dicomnode.console.problems import add_handlers
+from dicomnode.console.uploads import MARGIN_BYTES
+from dicomnode.console.volumes import open_volumes
 
-_HEADERS: Final = {
-    "Content-Security-Policy": STRICT,
-    "X-Content-Type-Options": "nosniff",
-    # Not no-referrer: browsers then send forms with the origin "null".
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
+_ROUTERS: Final = (
+    overview,
+    series,
+    pipelines,
+    quarantine,
+    upload,
+    sign_in,
+    api_series,
+    api_jobs,
+    api_node,
+    api_docs,
+)
 
 _STATIC: Final = Path(__file__).parent / "static"
+_UPLOADS: Final = re.compile(r"/upload|/api/v1/pipelines/[^/]+/instances")
+
+_DESCRIPTION: Final = """\
+Everything that the console shows and does.  Programs show a bearer token, if access is configured;
+`dicomnode token` makes one.  Errors are problem details (RFC 9457).  Times are ISO 8601, UTC."""
 
 
 def build_app(parts: Parts) -> FastAPI:
@@ -45,23 +66,28 @@ def build_app(parts: Parts) -> FastAPI:
     app = FastAPI(
         title="dicomnode",
         version=__version__,
+        description=_DESCRIPTION,
         openapi_url="/api/openapi.json",
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
     )
-
-    @app.middleware("http")
-    async def _secure(request: Request, call_next: Any) -> Response:
-        response: Response = await call_next(request)
-        for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
-
+    most = parts.config.console.max_upload_bytes + MARGIN_BYTES
+    app.add_middleware(
+        Envelope, access=parts.access, max_body_bytes=partial(_most_of, most_of_uploads=most)
+    )
+    add_handlers(app, parts.pages)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     probes = health.Probes(
         readiness=parts.readiness, liveness=parts.liveness, metrics=parts.metrics
     )
     app.include_router(health.build_router(probes))
-    for module in (overview, api_jobs):
+    for module in _ROUTERS:
         app.include_router(module.build_router(parts))
+    volumes = open_volumes(parts)
+    app.include_router(viewer.build_router(parts, volumes))
+    app.include_router(api_results.build_router(parts, volumes))
     return app
+
+
+def _most_of(path: str, *, most_of_uploads: int) -> int | None:
+    return most_of_uploads if _UPLOADS.fullmatch(path) else None

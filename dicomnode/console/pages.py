@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastapi import Request
 from fastapi.responses import Response
 from fastapi.templating import Jinja2Templates
+from jinja2 import StrictUndefined
 
 from dicomnode import __version__
-from dicomnode.console.access import Person
+from dicomnode.console.access import Access, Person
+from dicomnode.console.words import FILTERS
 
-_HERE = Path(__file__).parent
+_HERE: Final = Path(__file__).parent
+
+NAVIGATION: Final = (
+    ("/", "Series"),
+    ("/pipelines", "Pipelines"),
+    ("/quarantine", "Quarantine"),
+    ("/upload", "Upload"),
+    ("/api/docs", "API"),
+)
+"""Path and name of the pages that every page leads to."""
 
 
 class Pages:
-    """Renders the templates of the console."""
+    """Renders the templates of the console.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    access : Access
+        Knows the token of forms.
+    """
+
+    def __init__(self, access: Access) -> None:
         self._templates = Jinja2Templates(directory=_HERE / "templates")
-        self._templates.env.globals["version"] = __version__
+        environment = self._templates.env
+        environment.undefined = StrictUndefined
+        environment.globals.update(
+            version=__version__, navigation=NAVIGATION, form_token=access.form_token
+        )
+        environment.filters.update(FILTERS)
 
     def render(
         self,

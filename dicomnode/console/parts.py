@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from dicomnode.config import Config
 from dicomnode.console.access import Access
+from dicomnode.console.audit import Audit
 from dicomnode.console.pages import Pages
+from dicomnode.console.patients import Patients
 from dicomnode.database import Database
 from dicomnode.engine import JobQueue
 from dicomnode.metrics.page import Page
+from dicomnode.pipeline.intake import FileIntake
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
@@ -34,14 +37,25 @@ class Parts:
     store : InstanceStore
     quarantine : Quarantine
     outbox : Outbox
+    intake : FileIntake
+        Takes uploads.
+    flush : callable
+        Returns when what was taken is in the database.
     readiness : callable
         May be called for every page: what it asks is asked every few seconds at most.
     liveness : callable
         Says of each loop whether it comes round.
     metrics : callable
         Makes the page that Prometheus scrapes.
+    models : callable
+        The same for models: by the name of a manifest None if it is ready, else the reason; no
+        entry for what nobody here can ask.
     access : Access
         ``Depends(parts.access.viewer)`` and ``Depends(parts.access.operator)`` guard every route.
+    audit : Audit
+        Told of every action and every look at a patient.
+    patients : Patients
+        Reads whose images a series holds: for those alone whom `access` lets see it.
     pages : Pages
         Renders templates.
     """
@@ -53,8 +67,13 @@ class Parts:
     store: InstanceStore
     quarantine: Quarantine
     outbox: Outbox
+    intake: FileIntake
+    flush: Callable[[], None]
     readiness: Readiness
+    models: Readiness
     access: Access
+    audit: Audit
+    patients: Patients
     pages: Pages
     liveness: Readiness = dict
     metrics: Callable[[], bytes] = Page().render

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
+from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
-from dicomnode.config import ListenConfig
-from dicomnode.errors import StateError
+from dicomnode.config import ConsoleTlsConfig, ListenConfig
+from dicomnode.errors import ConfigError, StateError
 
 
 class ConsoleServer:
@@ -17,16 +19,35 @@ class ConsoleServer:
 
     Parameters
     ----------
-    app : FastAPI
+    app : ASGI application
     config : ListenConfig
+    tls : ConsoleTlsConfig, optional
+        HTTPS instead of HTTP.
+
+    Raises
+    ------
+    ConfigError
+        If a file of `tls` cannot be used.
     """
 
-    def __init__(self, app: FastAPI, config: ListenConfig) -> None:
+    def __init__(
+        self, app: ASGIApp, config: ListenConfig, *, tls: ConsoleTlsConfig | None = None
+    ) -> None:
         self._config = config
         self._socket: socket.socket | None = None
+        self._scheme = "http" if tls is None else "https"
         self._server = uvicorn.Server(
-            # Our log configuration serves; access lines would repeat what metrics count.
-            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
+            uvicorn.Config(
+                app,
+                # Our log configuration serves; access lines would repeat what metrics count.
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                # `clients` alone believes proxies, and those that are configured alone.
+                proxy_headers=False,
+                server_header=False,
+                **_tls_arguments(tls),
+            )
         )
         self._thread: threading.Thread | None = None
 
@@ -36,7 +57,8 @@ class ConsoleServer:
         if self._socket is None:
             raise StateError("the console has not been started")
         host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+        name = f"[{host}]" if ":" in host else host
+        return f"{self._scheme}://{name}:{port}/"
 
     def start(self) -> None:
         """Bind and serve.
@@ -71,3 +93,26 @@ class ConsoleServer:
             self._thread.join(timeout=10)
         if self._socket is not None:
             self._socket.close()
+
+
+def _tls_arguments(tls: ConsoleTlsConfig | None) -> dict[str, Any]:
+    """Return what the server wants for HTTPS, having tried whether the files can be used."""
+    if tls is None:
+        return {}
+    try:
+        phrase = (
+            None
+            if tls.key_passphrase_file is None
+            else tls.key_passphrase_file.read_text(encoding="utf-8").strip()
+        )
+        # A wrong or missing phrase is an error, not a question at the terminal.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            tls.certificate, tls.key, password=lambda: phrase or ""
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError((f"console.tls: certificate or key cannot be used: {error}",)) from error
+    return {
+        "ssl_certfile": str(tls.certificate),
+        "ssl_keyfile": str(tls.key),
+        "ssl_keyfile_password": phrase,
+    }

@@ -36,6 +36,9 @@ CONNECT_ARGUMENTS: Final[dict[str, Any]] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
+    # A process that hangs within a transaction, or whose machine does, must not keep its rows from
+    # others who have taken its work over.
+    "options": "-c idle_in_transaction_session_timeout=20s",
 }
 """For every connection to PostgreSQL."""
 

@@ -294,17 +294,25 @@ def list_faults(
 
 
 def list_instances(
-    transaction: Transaction, pipeline: str, series_instance_uid: str
+    transaction: Transaction,
+    pipeline: str,
+    series_instance_uid: str,
+    *,
+    until: datetime | None = None,
 ) -> tuple[InstanceRef, ...]:
-    """Return the instances of a series, by SOP Instance UID."""
-    rows = transaction.execute(
-        sa.select(instance)
-        .where(
-            (instance.c.pipeline == pipeline)
-            & (instance.c.series_instance_uid == series_instance_uid)
-        )
-        .order_by(instance.c.sop_instance_uid)
-    ).mappings()
+    """Return the instances of a series, by SOP Instance UID.
+
+    Parameters
+    ----------
+    until : datetime, optional
+        Received at that time or earlier: what an earlier revision may have held.
+    """
+    query = sa.select(instance).where(
+        (instance.c.pipeline == pipeline) & (instance.c.series_instance_uid == series_instance_uid)
+    )
+    if until is not None:
+        query = query.where(instance.c.received_at <= until)
+    rows = transaction.execute(query.order_by(instance.c.sop_instance_uid)).mappings()
     return tuple(
         InstanceRef(**{name: row[name] for name in InstanceRef.__dataclass_fields__})
         for row in rows

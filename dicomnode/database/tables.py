@@ -48,6 +48,7 @@ series = sa.Table(
     sa.Column("last_received_at", UtcDateTime, nullable=False),
     # W3C Trace Context of what opened it: a trace goes on wherever the series is closed.
     sa.Column("traceparent", sa.String(55)),
+    sa.Index("series_by_time", "last_received_at"),
 )
 
 instance = sa.Table(
@@ -220,4 +221,25 @@ commitment = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
     sa.Index("commitment_due", "state", "due_at"),
+)
+
+# Who is signed in at the console.  The secret is in the browser alone.
+console_session = sa.Table(
+    "console_session",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),  # SHA-256 of the secret
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
+)
+
+# What a destination said when an operator last asked whether it is there.
+destination_check = sa.Table(
+    "destination_check",
+    metadata,
+    sa.Column("destination", sa.String(40), primary_key=True),
+    sa.Column("is_ok", sa.Boolean, nullable=False),
+    sa.Column("words", sa.String(500), nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
 )

@@ -8,15 +8,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from fastapi import FastAPI
-
 from dicomnode import __version__, tracing
-from dicomnode.config import Config, ListenConfig
-from dicomnode.console.access import Access
-from dicomnode.console.app import build_app
+from dicomnode.config import Config
 from dicomnode.console.health import Probes, build_health_app
-from dicomnode.console.pages import Pages
-from dicomnode.console.parts import Parts
 from dicomnode.console.readiness import Readiness
 from dicomnode.console.server import ConsoleServer
 from dicomnode.console.standing import build_standing
@@ -26,15 +20,13 @@ from dicomnode.errors import InferenceError, StateError
 from dicomnode.inference.client import TritonClient
 from dicomnode.metrics.page import Page
 from dicomnode.metrics.zeros import begin_at_zero
+from dicomnode.node.console import start_console
 from dicomnode.node.foundation import Foundation, Loop
-from dicomnode.node.receiver import start_receiver
+from dicomnode.node.receiver import Receiver, start_receiver
 from dicomnode.node.worker import start_worker
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
-from dicomnode.receive.scp import StorageSCP
-from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
-from dicomnode.spool.results import Outbox
 from dicomnode.tls import check_files
 
 
@@ -85,7 +77,7 @@ class Node:
         self._readiness = Readiness(self._components())
         self._database: Database | None = None
         self._client: TritonClient | None = None
-        self._receiver: StorageSCP | None = None
+        self._receiver: Receiver | None = None
         self._console: ConsoleServer | None = None
 
     def start(self) -> None:
@@ -133,14 +125,18 @@ class Node:
         if "receive" in self._roles:
             self._receiver = start_receiver(base)
         if "console" in self._roles:
-            self._serve(build_app(self._console_parts(base)), config.console)
-        elif config.health is not None:
-            probes = Probes(
-                readiness=self.readiness,
-                liveness=self.liveness,
-                metrics=self._page(database).render,
+            asks = "work" in self._roles and ANALYZE_QUEUE in self._queues
+            self._console = start_console(
+                base,
+                probes=self._probes(database),
+                is_draining=lambda: self._is_stopping,
+                client=self._client if asks else None,
+                receiver=self._receiver,
             )
-            self._serve(build_health_app(probes), config.health)
+        elif config.health is not None:
+            server = ConsoleServer(build_health_app(self._probes(database)), config.health)
+            server.start()
+            self._console = server
 
     def _start_telemetry(self) -> None:
         config = self._config
@@ -160,31 +156,13 @@ class Node:
             )
             self._parts.callback(tracing.stop)
 
-    def _page(self, database: Database) -> Page:
-        quarantine = Quarantine(self._config.data_dir)
-        return Page(build_standing(self._config, database, quarantine, readiness=self.readiness))
-
-    def _console_parts(self, base: Foundation) -> Parts:
-        config = base.config
-        return Parts(
-            config=config,
-            setups=base.setups,
-            database=base.database,
-            jobs=base.jobs,
-            store=InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes),
-            quarantine=Quarantine(config.data_dir),
-            outbox=Outbox(config.data_dir),
-            readiness=self.readiness,
-            liveness=self.liveness,
-            metrics=self._page(base.database).render,
-            access=Access(config.console.access),
-            pages=Pages(),
+    def _probes(self, database: Database) -> Probes:
+        standing = build_standing(
+            self._config, database, Quarantine(self._config.data_dir), readiness=self.readiness
         )
-
-    def _serve(self, app: FastAPI, config: ListenConfig) -> None:
-        console = ConsoleServer(app, config)
-        console.start()
-        self._console = console
+        return Probes(
+            readiness=self.readiness, liveness=self.liveness, metrics=Page(standing).render
+        )
 
     def _stop_console(self) -> None:
         if self._console is not None:
@@ -197,7 +175,7 @@ class Node:
         host = self._config.receive.host
         if self._receiver is not None:
             for setup in self._setups.values():
-                address = f"{setup.config.ae_title}@{host}:{self._receiver.port}"
+                address = f"{setup.config.ae_title}@{host}:{self._receiver.scp.port}"
                 found.append(Endpoint(f"DICOM storage, pipeline {setup.name}", address))
         if self._console is not None:
             what = "console" if "console" in self._roles else "health"
@@ -209,7 +187,7 @@ class Node:
     @property
     def receive_port(self) -> int:
         """The port that the receiver listens on, once started."""
-        return 0 if self._receiver is None else self._receiver.port
+        return 0 if self._receiver is None else self._receiver.scp.port
 
     @property
     def database(self) -> Database:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from dicomnode.config import Config, DimseDestination, PipelineConfig
+from dicomnode.config import Config
 from dicomnode.database import Database, Transaction
 from dicomnode.database.series_rows import list_keys, stored_bytes
 from dicomnode.engine import JobQueue
@@ -37,7 +38,15 @@ _ACCEPT_LIMIT_SECONDS: Final = 60.0
 _log = get_logger("node")
 
 
-def start_receiver(base: Foundation) -> StorageSCP:
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A receiver that runs."""
+
+    scp: StorageSCP
+    registry: SeriesRegistry
+
+
+def start_receiver(base: Foundation) -> Receiver:
     """Start receiving, and closing series that are complete.
 
     Raises
@@ -85,17 +94,17 @@ def start_receiver(base: Foundation) -> StorageSCP:
         quarantine=Quarantine(config.data_dir),
         sink=registry,
         on_commitment=partial(_take_report, database, jobs, config)
-        if _asks_for_commitment(config)
+        if config.asks_for_commitment
         else ignore_report,
         commitment=commitments,
-        policies={name: _policy(each.config) for name, each in base.setups.items()},
-        limits=_limits(base, store, registry),
+        policies=build_policies(base),
+        limits=build_limits(base, store, registry.flush),
         ignored=IgnoredInstances(database).note,
     )
     receiver.start()
     base.loops["receive-accept"] = Loop(receiver.silent_seconds, _ACCEPT_LIMIT_SECONDS)
     base.parts.callback(receiver.stop, config.drain_seconds)
-    return receiver
+    return Receiver(receiver, registry)
 
 
 def _neighbors(base: Foundation, restore: Callable[[], None]) -> Neighbors:
@@ -118,9 +127,19 @@ def _neighbors(base: Foundation, restore: Callable[[], None]) -> Neighbors:
     )
 
 
-def _limits(base: Foundation, store: InstanceStore, registry: SeriesRegistry) -> Limits:
+def build_limits(base: Foundation, store: InstanceStore, flush: Callable[[], None]) -> Limits:
+    """Build the limits of what may be stored.
+
+    Parameters
+    ----------
+    base : Foundation
+    store : InstanceStore
+    flush : callable
+        Returns when what was stored is in the database.
+    """
+
     def stored(pipeline: str) -> int:
-        registry.flush()
+        flush()
         with base.database.begin() as transaction:
             return stored_bytes(transaction, pipeline)
 
@@ -134,15 +153,9 @@ def _limits(base: Foundation, store: InstanceStore, registry: SeriesRegistry) ->
     )
 
 
-def _policy(config: PipelineConfig) -> StorePolicy:
-    return StorePolicy(config.store_classes, refuse_others=config.other_classes == "refuse")
-
-
-def _asks_for_commitment(config: Config) -> bool:
-    return any(
-        isinstance(each, DimseDestination) and each.storage_commitment
-        for each in config.destinations.values()
-    )
+def build_policies(base: Foundation) -> dict[str, StorePolicy]:
+    """Build what each pipeline stores."""
+    return {name: StorePolicy.of(each.config) for name, each in base.setups.items()}
 
 
 def _take_report(

@@ -45,6 +45,11 @@ def open_triton(config: Config, stack: ExitStack, *, run_dir: Path | None = None
         stack.callback(server.stop)
         server.start()
         address = server.address
+    return open_client(config, address, stack)
+
+
+def open_client(config: Config, address: str, stack: ExitStack) -> TritonClient:
+    """Return a client of a server that runs; `stack` closes it."""
     client = TritonClient(
         address,
         timeout_seconds=config.inference.timeout_seconds,

@@ -25,7 +25,8 @@ from dicomnode.spool.part10 import read_file_meta
 from dicomnode.spool.results import Outbox
 from dicomnode.standard.sop_classes import COMPREHENSIVE_SR, ENHANCED_SR
 
-_SIMPLER: Final = {"comprehensive-sr": COMPREHENSIVE_SR, "enhanced-sr": ENHANCED_SR}
+SIMPLER_REPORTS: Final = {"comprehensive-sr": COMPREHENSIVE_SR, "enhanced-sr": ENHANCED_SR}
+"""SOP class by kind, of reports that are made when the fuller one is refused."""
 
 _RUNGS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     "seg": (("sr", "sc"),),
@@ -145,10 +146,23 @@ def wanted_files(destination: Destination, job: JobRow) -> tuple[str, ...]:
 
 def kind_of(name: str) -> str:
     """Return what a file holds, as the configuration calls it: ``seg``, ``comprehensive-sr``."""
-    for kind in _SIMPLER:
+    for kind in SIMPLER_REPORTS:
         if name.startswith(kind):
             return kind
     return objects.kind_of(name)
+
+
+def possible_fallbacks(destination: Destination) -> tuple[str, ...]:
+    """Return the kinds that a destination may come to be sent in place of what it asks for."""
+    allowed = allowed_fallbacks(destination)
+    found: dict[str, None] = {}
+    left: list[str] = list(destination.objects)
+    while left:
+        for group in _RUNGS.get(left.pop(0), ()):
+            new = [kind for kind in group if kind in allowed and kind not in found]
+            found.update(dict.fromkeys(new))
+            left.extend(new)
+    return tuple(found)
 
 
 def fall_back(plan: Plan, name: str, destination: Destination, job: JobRow) -> None:
@@ -187,12 +201,12 @@ def open_parcel(outbox: Outbox, job: JobRow, name: str) -> Parcel:
         If it cannot be read, or is no DICOM file although it should be.
     """
     kind = kind_of(name)
-    if kind in _SIMPLER:
+    if kind in SIMPLER_REPORTS:
         report = "sr" + name.removeprefix(kind)
         if report not in job.files:
             raise SendError(f"{report} is no result of the job any more")
         content = encode_simpler_report(
-            outbox.path(job.files[report]), sop_class_uid=_SIMPLER[kind]
+            outbox.path(job.files[report]), sop_class_uid=SIMPLER_REPORTS[kind]
         )
         path = outbox.path(outbox.write(job.id, name, content))
     else:
@@ -218,7 +232,7 @@ def _instead(
     plan: Plan, name: str, kind: str, destination: Destination, job: JobRow
 ) -> tuple[str, ...]:
     """Return the names of the files that can stand for a refused one."""
-    if kind in _SIMPLER:
+    if kind in SIMPLER_REPORTS:
         # Of the same report, be it one with a SEG to refer to or without.
         return (f"{kind}{name.removeprefix(kind_of(name))}",)
     if kind == "sc":

@@ -18,7 +18,7 @@ from dicomnode.inference.manifest import (
 )
 from dicomnode.series.selection import RULE_KEYWORDS
 
-_SENDER = DimseDestination(
+SENDER_DESTINATION = DimseDestination(
     kind="dimse", ae_title="SENDER", host="sender", port=104, calling_ae_title=None
 )
 """What whoever sent a series is sent; where that is differs from series to series."""
@@ -127,7 +127,8 @@ def _build(
         segment=segment,
         classify=classify,
         destinations=tuple(
-            _SENDER if each == SENDER else destinations[each] for each in pipeline.destinations
+            SENDER_DESTINATION if each == SENDER else destinations[each]
+            for each in pipeline.destinations
         ),
         version=f"{name}-{hashlib.sha256(digests.encode()).hexdigest()[:8]}",
     )

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Self
 
 from pynetdicom import AllStoragePresentationContexts, register_uid
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.service_class import StorageServiceClass
 
+from dicomnode.config import PipelineConfig
 from dicomnode.standard.sop_classes import (
     CT_SOP_CLASSES,
     CT_TRANSFER_SYNTAXES,
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    IMPLICIT_VR_LITTLE_ENDIAN,
     RETIRED_STORAGE,
     STORAGE_COMMITMENT_PUSH,
+    UNCOMPRESSED_TRANSFER_SYNTAXES,
     VERIFICATION,
 )
 
@@ -35,8 +35,6 @@ def _register(sop_class_uid: str) -> None:
 for _uid in RETIRED_STORAGE:
     if _uid not in _STORAGE_CLASSES:
         _register(_uid)
-
-_UNCOMPRESSED: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 
 
 class StorePolicy:
@@ -61,6 +59,11 @@ class StorePolicy:
         self._refuse_others = refuse_others
         for each in self._store_classes - _STORAGE_CLASSES:
             _register(each)
+
+    @classmethod
+    def of(cls, config: PipelineConfig) -> Self:
+        """Return the policy that a pipeline is configured with."""
+        return cls(config.store_classes, refuse_others=config.other_classes == "refuse")
 
     def is_stored(self, sop_class_uid: str) -> bool:
         """Whether an instance of this class is stored; others are acknowledged and ignored."""
@@ -107,9 +110,9 @@ def supported_contexts(
     contexts = []
     for abstract_syntax in dict.fromkeys(requested):
         if abstract_syntax == VERIFICATION:
-            contexts.append(build_context(abstract_syntax, list(_UNCOMPRESSED)))
+            contexts.append(build_context(abstract_syntax, list(UNCOMPRESSED_TRANSFER_SYNTAXES)))
         elif abstract_syntax == STORAGE_COMMITMENT_PUSH and (commitment or takes_reports):
-            context = build_context(abstract_syntax, list(_UNCOMPRESSED))
+            context = build_context(abstract_syntax, list(UNCOMPRESSED_TRANSFER_SYNTAXES))
             if takes_reports:
                 # A peer that answers our request is the SCP, yet it opens the association.
                 context.scu_role, context.scp_role = commitment, True
@@ -117,3 +120,16 @@ def supported_contexts(
         elif abstract_syntax in _STORAGE_CLASSES and policy.is_negotiated(abstract_syntax):
             contexts.append(build_context(abstract_syntax, list(CT_TRANSFER_SYNTAXES)))
     return contexts
+
+
+def known_abstract_syntaxes() -> tuple[str, ...]:
+    """Return all that may be asked for with any success, the services before storage.
+
+    Private storage classes are among them once a policy names them: make those of all pipelines
+    first.
+    """
+    return (VERIFICATION, STORAGE_COMMITMENT_PUSH, *sorted(_STORAGE_CLASSES, key=_numbers))
+
+
+def _numbers(uid: str) -> tuple[int, ...]:
+    return tuple(map(int, uid.split(".")))

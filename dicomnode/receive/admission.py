@@ -22,6 +22,14 @@ _NAMES: Final = {
     _TEMPORARY_CONGESTION: "temporary_congestion",
     _LOCAL_LIMIT_EXCEEDED: "local_limit",
 }
+REJECTIONS: Final = {
+    _CALLED_NOT_RECOGNIZED: "the called AE title is no pipeline's",
+    _CALLING_NOT_RECOGNIZED: "calling AE title or address are not allowed",
+    _TEMPORARY_CONGESTION: "the node is stopping, free space is below reserve and headroom, or the "
+    "pipeline's quota is used up",
+    _LOCAL_LIMIT_EXCEEDED: "as many associations are open as may be, in all or from one address",
+}
+"""When an association is rejected, by result, source and reason."""
 
 _FEW: Final = 4
 """So few associations are not divided among peers unless the configuration says so."""

@@ -44,7 +44,8 @@ from dicomnode.standard.uids import is_valid_uid
 _REQUEST: Final = 1
 _COMMITTED, _FAILURES_EXIST = 1, 2
 
-_MOST_INSTANCES: Final = 20_000
+MOST_INSTANCES: Final = 20_000
+"""Of one request."""
 _LONGEST_WAIT_SECONDS: Final = 30.0
 
 _log = get_logger(__name__)
@@ -345,7 +346,7 @@ def _read_request(event: evt.Event) -> tuple[str, Sequence[Reference]]:
     if not instances or not all(is_valid_uid(uid) for uid in uids):
         words = "wanted a Transaction UID and references that are UIDs (PS3.5 9.1)"
         raise _Refused(ActionStatus.INVALID_ARGUMENT, words)
-    if len(instances) > _MOST_INSTANCES:
-        words = f"{len(instances)} instances in one request, the most is {_MOST_INSTANCES}"
+    if len(instances) > MOST_INSTANCES:
+        words = f"{len(instances)} instances in one request, the most is {MOST_INSTANCES}"
         raise _Refused(ActionStatus.RESOURCE_LIMITATION, words)
     return transaction_uid, list(dict.fromkeys(instances))

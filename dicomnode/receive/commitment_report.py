@@ -12,10 +12,9 @@ from pynetdicom.presentation import build_context, build_role
 from dicomnode.config import CommitmentPeer
 from dicomnode.errors import AssociationUnavailable, ContextNotAccepted, StoreRefused
 from dicomnode.standard.sop_classes import (
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    IMPLICIT_VR_LITTLE_ENDIAN,
     STORAGE_COMMITMENT_PUSH,
     STORAGE_COMMITMENT_PUSH_INSTANCE,
+    UNCOMPRESSED_TRANSFER_SYNTAXES,
 )
 from dicomnode.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnode.tls import build_client_context
@@ -51,11 +50,7 @@ def call_back(
     assoc = ae.associate(
         peer.host,
         peer.port,
-        contexts=[
-            build_context(
-                STORAGE_COMMITMENT_PUSH, [EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN]
-            )
-        ],
+        contexts=[build_context(STORAGE_COMMITMENT_PUSH, list(UNCOMPRESSED_TRANSFER_SYNTAXES))],
         ae_title=peer.ae_title,
         ext_neg=[build_role(STORAGE_COMMITMENT_PUSH, scp_role=True)],
         tls_args=None if context is None else (context, peer.host),

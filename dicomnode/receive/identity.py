@@ -20,7 +20,7 @@ from dicomnode.receive.admission import Rejected
 _NAME_AND_PASSWORD: Final = 2
 
 # PS3.7 D.3.3.7: rejected permanent, by the UL service provider (ACSE), no reason given.
-_NOT_AUTHORIZED: Final = (1, 2, 1)
+NOT_AUTHORIZED: Final = (1, 2, 1)
 
 
 class Users:
@@ -94,7 +94,7 @@ class Users:
 
 
 def _reject(words: str) -> Rejected:
-    result, source, reason = _NOT_AUTHORIZED
+    result, source, reason = NOT_AUTHORIZED
     return Rejected(result=result, source=source, reason=reason, words=words)
 
 

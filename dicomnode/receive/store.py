@@ -191,8 +191,10 @@ class Reception:
         self._span = tracing.begin("C-STORE", kind="server", parent=caller.span.traceparent)
         self._incoming: Incoming | None = None
         self._refusal: Exception | None = None
-        self._is_ignored = not policy.is_stored(command.sop_class_uid)
-        if not self._is_ignored:
+        self.is_ignored = not policy.is_stored(command.sop_class_uid)
+        self.reason: str | None = None
+        """Why it was not stored, in words, when it is finished; the status says less."""
+        if not self.is_ignored:
             try:
                 self._incoming = self._open()
             except Exception as error:  # noqa: BLE001 - it is what `finish` answers with
@@ -237,24 +239,24 @@ class Reception:
         # This is one of the places that catch everything: a stray exception would be answered
         # with 0xC211 by the library, which tells the sender the wrong thing.
         try:
-            if self._is_ignored:
+            if self.is_ignored:
                 self._ignore()
             else:
                 self._take()
                 label = f"{status:04X}"
         except ReceiveError as error:
-            status = error.status
+            status, self.reason = error.status, str(error)
             label = self._count_refusal(status, error)
             kept = self._put_aside(error)
             self._log().warning(
                 "instance_refused", status=label, reason=str(error), quarantine=kept
             )
         except NodeError as error:
-            status = StoreStatus.OUT_OF_RESOURCES
+            status, self.reason = StoreStatus.OUT_OF_RESOURCES, str(error)
             label = self._count_refusal(status, error)
             self._log().error("instance_not_recorded", status=label, reason=str(error))
         except Exception as error:  # noqa: BLE001 - as said above
-            status = StoreStatus.OUT_OF_RESOURCES
+            status, self.reason = StoreStatus.OUT_OF_RESOURCES, "the node failed"
             label = self._count_refusal(status, error)
             self._log().exception("instance_failed", status=label)
         return status, label

@@ -5,8 +5,9 @@ What is on a sheet, and where, is decided in `picture`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -23,7 +24,7 @@ BRIGHT: Final = (236, 239, 244)
 DIM: Final = (160, 168, 180)
 AMBER: Final = (255, 190, 92)
 RULE: Final = (44, 49, 58)
-_FILL_OPACITY: Final = 0.32
+FILL_OPACITY: Final = 0.32
 
 Box: TypeAlias = tuple[int, int, int, int]
 Color: TypeAlias = tuple[int, int, int]
@@ -55,19 +56,56 @@ def paint_slice(
     scale = min((right - left) / width_mm, (bottom - top) / height_mm)
     size = (max(1, round(width_mm * scale)), max(1, round(height_mm * scale)))
 
-    low = WINDOW_CENTER_HU - WINDOW_WIDTH_HU / 2
-    gray = np.clip((plane.astype(np.float32) - low) * (255 / WINDOW_WIDTH_HU), 0, 255)
-    ct = Image.fromarray(gray.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    shown = np.repeat(np.asarray(ct, dtype=np.float32)[:, :, None], 3, axis=2)
-    for number, color in colors.items():
-        mask = _enlarged(labels == number, size)
-        tint = np.asarray(color, dtype=np.float32)
-        shown[mask] += (tint - shown[mask]) * _FILL_OPACITY
-        shown[_outline(mask)] = tint
+    masks = [(labels == number, color) for number, color in colors.items()]
+    shown = blend(plane, masks, size=size)
     x = left + (right - left - size[0]) // 2
     y = top + (bottom - top - size[1]) // 2
-    sheet.paste(Image.fromarray(np.round(shown).astype(np.uint8)), (x, y))
+    sheet.paste(Image.fromarray(shown), (x, y))
     return Panel(x, y, *size)
+
+
+def blend(
+    plane_hu: NDArray[np.int16],
+    masks: Iterable[tuple[NDArray[np.bool_], Color]],
+    *,
+    size: tuple[int, int],
+    window: tuple[float, float] = (WINDOW_CENTER_HU, WINDOW_WIDTH_HU),
+    opacity: float = FILL_OPACITY,
+) -> NDArray[np.uint8]:
+    """Show one slice in a window, with its segments tinted and outlined.
+
+    Parameters
+    ----------
+    plane_hu : numpy.ndarray, shape (rows, columns), dtype int16
+        Hounsfield units.
+    masks : iterable of (numpy.ndarray, Color)
+        Where each segment lies, of the same shape, and its color; the uppermost last.  Segments
+        that are not in the slice may be left out.
+    size : tuple of int
+        Width and height of the result, pixels.
+    window : tuple of float
+        Center and width, HU.
+    opacity : float
+        Of the tint, 0 to 1.  Outlines are solid.
+
+    Returns
+    -------
+    numpy.ndarray, shape (height, width, 3) or (height, width), dtype uint8
+        RGB; gray where no segment is shown.
+    """
+    center, width = window
+    low = center - width / 2
+    gray = np.clip((plane_hu.astype(np.float32) - low) * (255 / width), 0, 255)
+    ct = Image.fromarray(gray.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    drawn = [(_enlarged(mask, size), color) for mask, color in masks]
+    if not drawn:
+        return np.asarray(ct)
+    shown = np.repeat(np.asarray(ct, dtype=np.float32)[:, :, None], 3, axis=2)
+    for mask, color in drawn:
+        tint = np.asarray(color, dtype=np.float32)
+        shown[mask] += (tint - shown[mask]) * opacity
+        shown[_outline(mask)] = tint
+    return np.round(shown).astype(np.uint8)
 
 
 def _enlarged(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -99,14 +137,15 @@ def write_outlined(
     draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int, *, anchor: str
 ) -> None:
     """Write so that it can be read on bone and on air."""
+    is_gray = draw.mode == "L"
     draw.text(
         place,
         text,
-        BRIGHT,
+        BRIGHT[0] if is_gray else BRIGHT,
         font=font(size),
         anchor=anchor,
         stroke_width=2,
-        stroke_fill=PANEL,
+        stroke_fill=PANEL[0] if is_gray else PANEL,
     )
 
 
@@ -124,6 +163,7 @@ def wrapped(text: str, letters: Font, width: int) -> list[str]:
     return [*parts, current] if current else parts
 
 
+@cache
 def font(size: int) -> Font:
     """Pillow's own scalable font: nothing to install."""
     return ImageFont.load_default(size=size)

@@ -18,16 +18,16 @@ from dicomnode.model.commitment import CommitmentReport
 from dicomnode.send.store_scu import associated
 from dicomnode.standard.ae import AEAddress
 from dicomnode.standard.sop_classes import (
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    IMPLICIT_VR_LITTLE_ENDIAN,
     STORAGE_COMMITMENT_PUSH,
     STORAGE_COMMITMENT_PUSH_INSTANCE,
+    UNCOMPRESSED_TRANSFER_SYNTAXES,
 )
 from dicomnode.standard.status import describe_store_status
 
 _REQUEST: Final = 1
 """Action Type ID of "Request Storage Commitment" (PS3.4 J.3.2)."""
-_TRANSIENT: Final = frozenset((0x0110, 0x0213))
+TRANSIENT_STATUSES: Final = frozenset((0x0110, 0x0213))
+"""Answers to the request after which another one may succeed."""
 
 _log = get_logger(__name__)
 
@@ -82,9 +82,7 @@ def request_commitment(
             reported.set()
         return status
 
-    context = build_context(
-        STORAGE_COMMITMENT_PUSH, [EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN]
-    )
+    context = build_context(STORAGE_COMMITMENT_PUSH, list(UNCOMPRESSED_TRANSFER_SYNTAXES))
     handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, take)]
     with associated(
         [context], to, calling_ae_title, timeout_seconds, tls, handlers=handlers
@@ -100,7 +98,9 @@ def request_commitment(
             raise AssociationUnavailable(f"{to} did not answer the N-ACTION in time")
         if status != 0x0000:
             words = f"{to} refused storage commitment: {describe_store_status(status)}"
-            raise (DestinationUnavailable if status in _TRANSIENT else DestinationRefused)(words)
+            raise (DestinationUnavailable if status in TRANSIENT_STATUSES else DestinationRefused)(
+                words
+            )
         return reported.wait(linger_seconds)
 
 

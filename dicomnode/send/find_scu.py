@@ -12,9 +12,8 @@ from dicomnode.errors import AssociationUnavailable, SendError
 from dicomnode.send.store_scu import associated
 from dicomnode.standard.ae import AEAddress
 from dicomnode.standard.sop_classes import (
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    IMPLICIT_VR_LITTLE_ENDIAN,
     STUDY_ROOT_FIND,
+    UNCOMPRESSED_TRANSFER_SYNTAXES,
 )
 
 _PENDING: Final = (0xFF00, 0xFF01)
@@ -60,7 +59,7 @@ def count_series_instances(
     query.StudyInstanceUID = study_instance_uid
     query.SeriesInstanceUID = series_instance_uid
     query.NumberOfSeriesRelatedInstances = None
-    context = build_context(STUDY_ROOT_FIND, [EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN])
+    context = build_context(STUDY_ROOT_FIND, list(UNCOMPRESSED_TRANSFER_SYNTAXES))
     found: int | None = None
     with associated([context], to, calling_ae_title, timeout_seconds, tls) as assoc:
         for status, identifier in assoc.send_c_find(query, STUDY_ROOT_FIND):

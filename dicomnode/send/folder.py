@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from dicomnode.errors import InstanceUnreadable, SendError
+from dicomnode.errors import DestinationUnavailable, InstanceUnreadable, SendError
 from dicomnode.send.outcome import StoreOutcome
 from dicomnode.spool.durable import read_chunks, write_durably
 from dicomnode.spool.part10 import read_file_meta
 
 _SUBFOLDER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+_PROBE: Final = ".dicomnode-check"
 
 
 def copy_to_folder(
@@ -43,6 +44,28 @@ def copy_to_folder(
     if not _SUBFOLDER.fullmatch(subfolder):
         raise SendError(f"wanted a plain name for a subfolder, found {subfolder!r}")
     return tuple(_copy(path, folder / subfolder / path.name) for path in paths)
+
+
+def check_folder(folder: Path) -> str:
+    """Write a file into a folder and remove it again.
+
+    Returns
+    -------
+    str
+        That it can be written, in words.
+
+    Raises
+    ------
+    DestinationUnavailable
+        If it cannot.
+    """
+    probe = folder / _PROBE
+    try:
+        write_durably(probe, b"dicomnode looks whether this folder can be written\n")
+        probe.unlink()
+    except OSError as error:
+        raise DestinationUnavailable(f"the folder cannot be written: {error.strerror}") from error
+    return "can be written"
 
 
 def _copy(path: Path, target: Path) -> StoreOutcome:

@@ -33,10 +33,12 @@ from dicomnode.standard.ae import AEAddress
 from dicomnode.standard.sop_classes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
+    UNCOMPRESSED_TRANSFER_SYNTAXES,
     VERIFICATION,
 )
 from dicomnode.standard.status import (
     DUPLICATE_SOP_INSTANCE,
+    describe_rejection,
     describe_store_status,
     is_success,
     is_transient,
@@ -44,12 +46,15 @@ from dicomnode.standard.status import (
 from dicomnode.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnode.tls import build_client_context
 
-__all__ = ("StoreOutcome", "echo", "send_instances")
+__all__ = ("MAX_PDU_BYTES", "StoreOutcome", "echo", "proposed_syntaxes", "send_instances")
 
 # A file that is sent by its path goes out in chunks, never decoded and never whole in memory.
 _config.STORE_SEND_CHUNKED_DATASET = True
 # The library's own handlers format every message for its debug log, data set included.
 _config.LOG_HANDLER_LEVEL = "none"
+
+MAX_PDU_BYTES: Final = 16_382
+"""The longest P-DATA PDU that we take of a peer that we called; such peers only answer."""
 
 _CONTEXTS_PER_ASSOCIATION: Final = 128
 """Presentation context IDs are the odd numbers below 256 (PS3.8 9.3.2.2)."""
@@ -57,18 +62,6 @@ _CONTEXTS_PER_ASSOCIATION: Final = 128
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 _CONVERTIBLE: Final = frozenset((EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, _DEFLATED))
 """Little endian and uncompressed: only the data set's encoding differs, no pixel value."""
-
-# Reasons of an A-ASSOCIATE-RJ by source and number (PS3.8 9.3.4).
-_REASONS: Final = {
-    (1, 1): "no reason given",
-    (1, 2): "application context name not supported",
-    (1, 3): "calling AE title not recognized",
-    (1, 7): "called AE title not recognized",
-    (2, 1): "no reason given",
-    (2, 2): "protocol version not supported",
-    (3, 1): "temporary congestion",
-    (3, 2): "local limit exceeded",
-}
 
 _log = get_logger(__name__)
 
@@ -165,7 +158,7 @@ def echo(
     AssociationUnavailable, AssociationRejected, ContextNotAccepted
         As in `send_instances`; also if the answer is no Success.
     """
-    context = build_context(VERIFICATION, [IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN])
+    context = build_context(VERIFICATION, list(UNCOMPRESSED_TRANSFER_SYNTAXES))
     with associated([context], to, calling_ae_title, timeout_seconds, tls) as assoc:
         begin = time.monotonic()
         answer = assoc.send_c_echo()
@@ -209,17 +202,24 @@ def _batches(files: Sequence[_File]) -> Iterator[tuple[list[_File], list[Present
 
 
 def _contexts(file: _File) -> Iterator[tuple[tuple[str, str], PresentationContext]]:
-    """Propose the file's own transfer syntax, and apart from it those it can be converted to.
+    for syntax in proposed_syntaxes(file.transfer_syntax_uid):
+        yield (file.sop_class_uid, syntax), build_context(file.sop_class_uid, syntax)
 
-    Apart, because a peer chooses one transfer syntax of a context, and might choose another one
-    although it knows the file's own.
+
+def proposed_syntaxes(own: str) -> tuple[str, ...]:
+    """Return what is proposed for a file: its own transfer syntax, and what it is converted to.
+
+    Each in a context of its own, because a peer chooses one transfer syntax of a context, and might
+    choose another one although it knows the file's own.
+
+    Parameters
+    ----------
+    own : str
+        Transfer Syntax UID of the file.
     """
-    own = file.transfer_syntax_uid
-    yield (file.sop_class_uid, own), build_context(file.sop_class_uid, own)
-    if own in _CONVERTIBLE:
-        for other in (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN):
-            if other != own:
-                yield (file.sop_class_uid, other), build_context(file.sop_class_uid, other)
+    if own not in _CONVERTIBLE:
+        return (own,)
+    return tuple(dict.fromkeys((own, *UNCOMPRESSED_TRANSFER_SYNTAXES)))
 
 
 @contextmanager
@@ -235,6 +235,7 @@ def associated(
     ae = AE(ae_title=calling_ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    ae.maximum_pdu_size = MAX_PDU_BYTES
     ae.connection_timeout = timeout_seconds
     ae.acse_timeout = timeout_seconds
     ae.dimse_timeout = timeout_seconds
@@ -266,7 +267,7 @@ def _explain(assoc: Association, to: AEAddress, timeout_seconds: float) -> SendE
     """Say why there is no association, from what the library has kept of the answer."""
     answer: Any = assoc.acceptor.primitive
     if assoc.is_rejected:
-        reason = _REASONS.get((answer.result_source, answer.diagnostic), "unknown reason")
+        reason = describe_rejection(answer.result_source, answer.diagnostic)
         kind = "transient" if answer.result == 2 else "permanent"
         return AssociationRejected(
             f"{to} rejected the association ({kind}): {reason}", transient=answer.result == 2

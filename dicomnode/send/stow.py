@@ -29,9 +29,13 @@ from dicomnode.spool.durable import read_chunks
 from dicomnode.spool.part10 import read_file_meta
 from dicomnode.standard.status import describe_store_status, is_transient
 
-_TRANSIENT_STATUSES: Final = frozenset((408, 425, 429, 500, 502, 503, 504, 507))
-_WITH_OUTCOMES: Final = frozenset((200, 202, 409))
+TRANSIENT_STATUSES: Final = frozenset((408, 425, 429, 500, 502, 503, 504, 507))
+"""HTTP statuses after which another request may succeed."""
+STATUSES_WITH_OUTCOMES: Final = frozenset((200, 202, 409))
 """Statuses whose body says what became of each instance (PS3.18 table 10.5.3-1)."""
+
+_NO_SEARCH: Final = frozenset((405, 406, 501))
+"""A service that is there, and knows no search for studies."""
 
 _REFERENCED_SOP: Final = "00081199"
 _FAILED_SOP: Final = "00081198"
@@ -115,6 +119,38 @@ class StowClient:
                 on_sent(outcome)
         return outcomes
 
+    def check(self, *, timeout_seconds: float) -> str:
+        """Ask whether the service is there and knows us, by a search for one study.
+
+        Returns
+        -------
+        str
+            What it answered, in words.
+
+        Raises
+        ------
+        DestinationUnavailable, DestinationRefused, SendError
+            As `send`.
+        """
+        begin = time.monotonic()
+        try:
+            with self._open() as client:
+                headers = {"Accept": "application/dicom+json", **self._authorization(client)}
+                response = client.get(
+                    self._url, params={"limit": 1}, headers=headers, timeout=timeout_seconds
+                )
+        except httpx.HTTPError as error:
+            raise DestinationUnavailable(
+                f"{self._url} cannot be reached: {type(error).__name__}"
+            ) from error
+        status = response.status_code
+        if status in TRANSIENT_STATUSES:
+            raise DestinationUnavailable(f"{self._url} answered with HTTP status {status}")
+        # Some services store and do not search: they are there all the same.
+        if status >= httpx.codes.BAD_REQUEST and status not in _NO_SEARCH:
+            raise DestinationRefused(f"{self._url} refused to be asked: HTTP status {status}")
+        return f"HTTP status {status} after {1000 * (time.monotonic() - begin):.0f} ms"
+
     def _open(self) -> httpx.Client:
         context: ssl.SSLContext | bool = True
         if self._config.ca_file is not None:
@@ -156,7 +192,7 @@ class StowClient:
                 form["scope"] = oauth.scope
             secret = _read_secret(oauth.client_secret_file)
             response = client.post(oauth.token_url, data=form, auth=(oauth.client_id, secret))
-            if response.status_code in _TRANSIENT_STATUSES:
+            if response.status_code in TRANSIENT_STATUSES:
                 raise DestinationUnavailable(
                     f"{oauth.token_url} gave no token: HTTP status {response.status_code}"
                 )
@@ -194,9 +230,9 @@ def _outcomes(
 ) -> Iterator[StoreOutcome]:
     """Read the Store Instances Response Module (PS3.18 I.2)."""
     status = response.status_code
-    if status in _TRANSIENT_STATUSES:
+    if status in TRANSIENT_STATUSES:
         raise DestinationUnavailable(f"{url} answered with HTTP status {status}")
-    if status not in _WITH_OUTCOMES:
+    if status not in STATUSES_WITH_OUTCOMES:
         raise DestinationRefused(f"{url} refused the request with HTTP status {status}")
     try:
         answer: dict[str, Any] = response.json()

@@ -49,6 +49,19 @@ def is_transient(status: int) -> bool:
     return status == 0x0213 or 0xA700 <= status <= 0xA7FF
 
 
+def describe_rejection(source: int, reason: int) -> str:
+    """Say the reason of an A-ASSOCIATE-RJ in the words of PS3.8 9.3.4."""
+    return _REJECTIONS.get((source, reason), "unknown reason")
+
+
+def store_status_ranges() -> tuple[tuple[int, int, str], ...]:
+    """Return first, last and meaning of every C-STORE status that the standard names.
+
+    The single ones come first; a range holds what no single one names.
+    """
+    return (*((code, code, words) for code, words in _GENERAL.items()), *_STORE_RANGES)
+
+
 def describe_store_status(status: int) -> str:
     """Say a C-STORE status in the words of PS3.4 B.2.3 and PS3.7 C."""
     if status in _GENERAL:
@@ -58,6 +71,17 @@ def describe_store_status(status: int) -> str:
             return meaning
     return f"Unknown status 0x{status:04X}"
 
+
+_REJECTIONS = {
+    (1, 1): "no reason given",
+    (1, 2): "application context name not supported",
+    (1, 3): "calling AE title not recognized",
+    (1, 7): "called AE title not recognized",
+    (2, 1): "no reason given",
+    (2, 2): "protocol version not supported",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded",
+}
 
 _SUCCESS_OR_WARNING = frozenset((0x0000, 0x0001, 0x0107, 0x0116))
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from pynetdicom import evt
 
+from dicomnode.database.delivery_rows import list_attempts
 from dicomnode.database.job_rows import list_deliveries, list_jobs
 from dicomnode.database.series_rows import list_instances, list_series
 from dicomnode.errors import SendError
@@ -188,7 +189,16 @@ longest_retry_seconds = 2.0
                     _meta, identity, data_set = read_stored(store.path(ref.key))
                     digest = hashlib.sha256(data_set).hexdigest()
                     whole += sent.acknowledged.get(identity.sop_instance_uid) == digest
-            files = {job.id: len([n for n in job.files if n.endswith(".dcm")]) for job in jobs}
+            on_record = {
+                job.id: {
+                    each["sop_instance_uid"]
+                    for row in list_attempts(transaction, job.id)
+                    for each in row.objects
+                    if each["accepted"]
+                }
+                for job in jobs
+                if job.state == "done"
+            }
         received = Counter(pacs.uids())
         journal = Journal(folder / "journal").read()
         resumed = _seconds_to_resume(journal, kills)
@@ -199,7 +209,9 @@ longest_retry_seconds = 2.0
         for uid in sent.series:
             assert any(j.digest == last[uid] and j.state == "done"
                        for j in jobs if j.series_instance_uid == uid)  # fmt: skip
-        assert len(received) == sum(files[job.id] for job in jobs if job.state == "done")
+        # A SEG and an SR of each; what a job superseded later had delivered before counts, too.
+        assert {len(each) for each in on_record.values()} == {2}
+        assert set(received) >= {uid for each in on_record.values() for uid in each}
         return {
             "kills": len(kills),
             "acknowledged": len(sent.acknowledged),
@@ -248,7 +260,7 @@ def tell(kind: str, counts: dict[str, float]) -> None:
 def test_nothing_is_lost_in_a_short_chaos(
     tmp_path: Path, database_url: str, request: pytest.FixtureRequest
 ):
-    counts = run_chaos(tmp_path, database_url, seconds=15.0)
+    counts = run_chaos(tmp_path, database_url, seconds=10.0)
     tell(request.node.name, counts)
     assert counts["lost"] == 0
     assert counts["delivered twice"] <= counts["kills"]

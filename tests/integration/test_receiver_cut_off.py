@@ -61,7 +61,11 @@ path = "{tmp_path / "share"}"
         assert {each.status for each in send(paths[3:5], to)} == {0xA700}
 
         server.start()
-        assert all(each.accepted for each in send(paths[3:], to))
+        wait_until(
+            lambda: all(each.accepted for each in send(paths[3:], to)),
+            15,
+            "the receiver took instances again",
+        )
 
         def instances() -> int:
             with opened(config) as (_settings, database), database.begin() as transaction:

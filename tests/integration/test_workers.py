@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 import psycopg
 import pytest
@@ -51,6 +54,14 @@ port = {pacs.port}
 first_retry_seconds = 0.3
 """)
         self.journal = Journal(folder / "journal")
+        self._parts = ExitStack()
+
+    def __enter__(self) -> Self:
+        _settings, self._database = self._parts.enter_context(opened(self.config))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parts.close()
 
     def submit(self, seed: int) -> str:
         paths = make_series(self.folder / "ct" / str(seed), seed=seed)
@@ -60,12 +71,17 @@ first_retry_seconds = 0.3
         return Spec(config=self.config, folder=self.folder, **named)  # type: ignore[arg-type]
 
     def job(self, uid: str) -> JobRow:
-        with opened(self.config) as (_settings, database), database.begin() as transaction:
+        with self._database.begin() as transaction:
             (job,) = list_jobs(transaction, series_instance_uid=uid)
             return job
 
+    def is_asking(self, uid: str) -> bool:
+        """Whether the models are being asked: the step is on record as begun."""
+        job = self.job(uid)
+        return (job.state, job.stage) == ("running", "infer")
+
     def is_delivered(self, uid: str) -> bool:
-        with opened(self.config) as (_settings, database), database.begin() as transaction:
+        with self._database.begin() as transaction:
             (job,) = list_jobs(transaction, series_instance_uid=uid)
             rows = list_deliveries(transaction, job.id)
             return [each.state for each in rows] == ["delivered"]
@@ -79,18 +95,17 @@ first_retry_seconds = 0.3
         ]
 
     def steer(self, what: Callable[..., str], job_id: str) -> str:
-        with opened(self.config) as (_settings, database):
-            jobs = JobQueue(database)
-            try:
-                return what(database, jobs, job_id)
-            finally:
-                jobs.close()
+        jobs = JobQueue(self._database)
+        try:
+            return what(self._database, jobs, job_id)
+        finally:
+            jobs.close()
 
 
 @pytest.fixture
 def site(tmp_path: Path, database_url: str) -> Iterator[Site]:
-    with FlakyPacs() as pacs:
-        yield Site(tmp_path, database_url, pacs)
+    with FlakyPacs() as pacs, Site(tmp_path, database_url, pacs) as made:
+        yield made
 
 
 def test_another_worker_resumes_what_a_killed_one_left_within_ten_seconds(site: Site):
@@ -98,16 +113,17 @@ def test_another_worker_resumes_what_a_killed_one_left_within_ten_seconds(site: 
         # As in operation: nothing is hastened.
         spec = site.spec(sweep_seconds=3.0, triton_seconds=2.0)
         crew.add("one", run_worker, spec)
-        uid = site.submit(1)
-        wait_until(lambda: site.begun(uid, "infer"), 20, "the models were asked")
         crew.add("two", run_worker, spec)
-        wait_until(lambda: len(_workers(site)) == 2, 20, "the second worker was up")
+        wait_until(lambda: len(_workers(site)) == 2, 30, "both workers were up")
+        uid = site.submit(1)
+        wait_until(lambda: site.is_asking(uid), 20, "the models were asked")
 
-        crew.dismiss("one")
-        ((killed_at, first),) = site.begun(uid, "infer")
+        ((_at, first),) = site.begun(uid, "infer")
+        crew.dismiss(crew.named(first))
+        killed_at = time.time()
         wait_until(lambda: len(site.begun(uid, "infer")) == 2, 20, "the step was begun again")
 
-        (_at, _pid), (resumed_at, second) = site.begun(uid, "infer")
+        _first, (resumed_at, second) = site.begun(uid, "infer")
         assert second != first
         assert resumed_at - killed_at < RESUMED_SECONDS
         wait_until(lambda: site.is_delivered(uid), 20, "the results were delivered")
@@ -120,7 +136,7 @@ def test_a_worker_wrongly_declared_dead_is_fenced_and_harms_nothing(site: Site):
         spec = site.spec(triton_seconds=1.5)
         crew.add("stale", run_worker, spec)
         uid = site.submit(2)
-        wait_until(lambda: site.begun(uid, "infer"), 20, "the models were asked")
+        wait_until(lambda: site.is_asking(uid), 20, "the models were asked")
         ((_at, stale),) = site.begun(uid, "infer")
         crew.kill("stale", signal.SIGSTOP)
         _take_its_lease_away(site)
@@ -163,7 +179,7 @@ def test_giving_a_job_up_ends_the_call_of_the_model(site: Site):
     with Crew() as crew:
         crew.add("one", run_worker, site.spec(triton_seconds=120.0))
         uid = site.submit(6)
-        wait_until(lambda: site.begun(uid, "infer"), 20, "the models were asked")
+        wait_until(lambda: site.is_asking(uid), 20, "the models were asked")
 
         site.steer(cancel_job, site.job(uid).id)
 
@@ -186,8 +202,8 @@ def test_a_job_that_was_given_up_can_be_taken_up_again(site: Site):
 
 def test_nothing_fails_when_postgresql_crashes_and_comes_back(tmp_path: Path):
     with Postgres() as server, FlakyPacs() as pacs:
-        site = Site(tmp_path, server.new_database(), pacs)
-        with Crew() as crew:
+        url = server.new_database()
+        with Site(tmp_path, url, pacs) as site, Crew() as crew:
             crew.add("one", run_worker, site.spec(triton_seconds=0.5))
             crew.add("two", run_worker, site.spec(triton_seconds=0.5))
             series = [site.submit(seed) for seed in range(20, 25)]

@@ -12,11 +12,17 @@ import httpx
 from dicomnode.config import Config
 from dicomnode.console.access import Access
 from dicomnode.console.app import build_app
+from dicomnode.console.audit import Audit
 from dicomnode.console.pages import Pages
 from dicomnode.console.parts import Parts
+from dicomnode.console.patients import Patients
 from dicomnode.database import open_database
 from dicomnode.engine import JobQueue
+from dicomnode.pipeline.intake import FileIntake, RowSink
 from dicomnode.pipeline.setup import build_setups
+from dicomnode.receive.acceptance import StorePolicy
+from dicomnode.receive.notes import IgnoredInstances
+from dicomnode.receive.store import StoreHandler
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
@@ -54,23 +60,48 @@ def make_config(folder: Path, **console: Any) -> Config:
     )
 
 
-def make_parts(config: Config, stack: ExitStack, *, components=None) -> Parts:
+def make_parts(
+    config: Config, stack: ExitStack, *, components=None, models=None, repository=None
+) -> Parts:
     """Build the parts of a console alone; `stack` closes what must be closed."""
     database = open_database(config.database.url, data_dir=config.data_dir)
     stack.callback(database.close)
     jobs = JobQueue(database)
     stack.callback(jobs.close)
+    setups = build_setups(config)
+    store = InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes)
+    quarantine = Quarantine(config.data_dir)
+    sink = RowSink(database, {name: each.config for name, each in setups.items()})
+    policies = {
+        name: StorePolicy(
+            each.config.store_classes, refuse_others=each.config.other_classes == "refuse"
+        )
+        for name, each in setups.items()
+    }
+    handler = StoreHandler(
+        store=store,
+        quarantine=quarantine,
+        sink=sink,
+        policies=policies,
+        ignored=IgnoredInstances(database).note,
+    )
+    access = Access(config.console.access, database)
     return Parts(
         config=config,
-        setups=build_setups(config),
+        setups=setups,
         database=database,
         jobs=jobs,
-        store=InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes),
-        quarantine=Quarantine(config.data_dir),
+        store=store,
+        quarantine=quarantine,
         outbox=Outbox(config.data_dir),
+        intake=FileIntake(handler, sink, policies),
+        flush=lambda: None,
         readiness=lambda: {} if components is None else components,
-        access=Access(config.console.access),
-        pages=Pages(),
+        models=lambda: {} if models is None else models,
+        access=access,
+        audit=Audit(access.clients, repository),
+        patients=Patients(database, store),
+        pages=Pages(access),
     )
 
 

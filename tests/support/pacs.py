@@ -66,6 +66,8 @@ class FlakyPacs:
         self.ae_title = ae_title
         self.associations = 0
         """How many were requested."""
+        self.proposed: list[tuple[str, tuple[str, ...]]] = []
+        """Abstract syntax and transfer syntaxes of every presentation context, in order."""
         self.attempts = 0
         """How many C-STORE requests came."""
         self.received: list[Received] = []
@@ -168,6 +170,10 @@ class FlakyPacs:
 
     def _requested(self, event: evt.Event) -> None:
         self.associations += 1
+        self.proposed += [
+            (str(each.abstract_syntax), tuple(map(str, each.transfer_syntax)))
+            for each in event.assoc.requestor.primitive.presentation_context_definition_list
+        ]
         if self._on_association is not None and self._still("association"):
             code = (2, 3, 2) if self._on_association[1] else (1, 1, 3)
             event.assoc.acse.send_reject(*code)

@@ -237,13 +237,11 @@ class Crew:
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._nurse.join()
+        # What they leave is what a test is about; that they can stop, too, is another test's.
         for process in self._processes.values():
-            process.terminate()
+            process.kill()
         for process in self._processes.values():
-            process.join(30)
-            if process.is_alive():
-                process.kill()
-                process.join()
+            process.join()
 
     def add(self, name: str, target: Callable[[Any], None], spec: Any) -> None:
         with self._lock:
@@ -257,6 +255,12 @@ class Crew:
             if self._processes[name].is_alive():
                 os.kill(pid, how)
             return pid
+
+    def named(self, pid: int) -> str:
+        """Return which member has a process id."""
+        with self._lock:
+            (name,) = [each for each, at in self._processes.items() if at.pid == pid]
+            return name
 
     def dismiss(self, name: str) -> None:
         """Kill a member for good."""

@@ -1,4 +1,4 @@
-"""docs/results.md names every attribute that is written: a conformance statement rests on it."""
+"""The conformance statement names every attribute that is written."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dicomnode import conformance
 from dicomnode.config import ScConfig, SegConfig
 from dicomnode.results import source
 from dicomnode.results.capture import encode_captures
@@ -19,7 +20,7 @@ from dicomnode.standard import codes
 from tests.support.ct import make_series
 from tests.support.findings import NO_LUNGS, make_findings
 
-PAGE = Path(__file__).parents[3] / "docs" / "results.md"
+PAGE = Path(conformance.__file__).with_name("objects.md")
 
 
 @pytest.fixture(scope="module")

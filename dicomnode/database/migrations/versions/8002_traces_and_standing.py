@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "8001"
-down_revision = "7001"
+revision = "8002"
+down_revision = "8001"
 
 
 def upgrade() -> None:
