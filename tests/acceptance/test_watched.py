@@ -8,6 +8,7 @@ nothing of the patient in any of it.
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import urllib.error
@@ -49,9 +50,9 @@ class Story:
     def fetch(self, path: str) -> tuple[int, str]:
         try:
             with urllib.request.urlopen(self.node.console + path, timeout=20) as answer:  # noqa: S310 - ours
-                status, body = answer.status, answer.read().decode()
+                status, body = answer.status, answer.read().decode("latin-1")
         except urllib.error.HTTPError as error:
-            status, body = error.code, error.read().decode()
+            status, body = error.code, error.read().decode("latin-1")
         self.said[f"GET {path}"] = body
         return status, body
 
@@ -333,17 +334,39 @@ def test_what_is_said_bears_the_ids_of_what_it_is_about(story):
 # -- for nobody else
 
 
+def _crawl(story, start, most=60):
+    """Follow every link of the pages."""
+    left, seen = [start], set()
+    while left and len(seen) < most:
+        path = left.pop()
+        seen.add(path)
+        _, page = story.fetch(path)
+        links = [html.unescape(each) for each in re.findall(r'(?:href|src)="(/[^"#]*)', page)]
+        left += [
+            each
+            for each in dict.fromkeys(links)
+            if each not in seen and each not in left and not each.startswith("/static/")
+        ]
+
+
 def test_nothing_of_the_patient_is_said_anywhere(story):
     """Logs, pages, answers of the API and their errors, metrics, traces, commands."""
-    [job, *_] = story.node.jobs()
+    jobs = story.node.jobs()
+    [job] = [each for each in jobs if each["series_instance_uid"] == story.whole]
+    results = f"/api/v1/jobs/{urllib.parse.quote(job['id'])}/results"
     _, description = story.fetch("/api/openapi.json")
     values = {"job_id": job["id"], "series_instance_uid": story.whole, "pipeline": "chest"}
     for path, verbs in json.loads(description)["paths"].items():
         if "get" in verbs:
             known = re.sub(r"\{(\w+)(:\w+)?\}", lambda m: values.get(m[1], "1"), path)
             story.fetch(urllib.parse.quote(known))
-    for path in ("/", "/healthz", "/readyz", "/metrics", "/nowhere", "/api/v1/jobs/nobody"):
+    for path in (
+        "/nowhere",
+        "/api/v1/jobs/nobody",
+        *(f"{results}/{name}" for name in job["files"]),
+    ):
         story.fetch(path)
+    _crawl(story, "/")
     for words in (
         ("series", "show", story.whole),
         ("jobs", "show", job["id"]),
@@ -358,6 +381,8 @@ def test_nothing_of_the_patient_is_said_anywhere(story):
 
     assert {where: found for where, text in story.said.items() if (found := marks_in(text))} == {}
     assert all(story.said[each] for each in ("GET /", "GET /metrics", "traces", "storescu"))
+    assert sum(each.startswith("GET ") for each in story.said) > 30
+    assert story.fetch(f"{results}/seg.dcm")[0] == 403, "it names the patient"
     assert "instance_refused" in story.said["stderr before the kill"]
 
 
@@ -392,5 +417,7 @@ def test_a_short_drain_ends_in_plain_words(story):
     assert story.node.terminate() == 0
     story.keep_output("of the drain")
 
+    tracebacks = [each for each in story.log if "Traceback" in str(each.get("exception"))]
+    assert not tracebacks, [each["exception"][-900:] for each in tracebacks]
     assert "Traceback" not in story.said["stderr of the drain"]
     assert marks_in(story.said["stderr of the drain"]) == []

@@ -8,7 +8,7 @@ from pydicom import dcmread
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 
-MARK = "QZX"
+MARK = "QZXJWV"
 DATES = {"PatientBirthDate": "19010203", "StudyDate": "19020304", "SeriesDate": "19020305"}
 """Of what is no text: dates that are nobody's."""
 

@@ -51,8 +51,8 @@ class Prometheus:
     def is_scraping(self) -> bool:
         try:
             return bool(self.query("count_over_time(up[1m]) > 3 and up == 1"))
-        except OSError:
-            return False
+        except (OSError, AssertionError):
+            return False  # it is not there yet, or reads its files
 
 
 @contextmanager
