@@ -1,8 +1,9 @@
 """What the shipped models find in real CT: volumes, Dice where there is a reference, seconds.
 
 Prints a Markdown table for docs/models.md.  Run as
-``python benchmarks/model_quality.py FOLDER``, FOLDER holding archives (.tar.xz) of one series each
-and, for Dice, ``*_ct.nrrd`` with ``*_lungmask.nrrd`` beside it.
+``python benchmarks/model_quality.py FOLDER [PICTURES]``, FOLDER holding archives (.tar.xz) of one
+series each and, for Dice, ``*_ct.nrrd`` with ``*_lungmask.nrrd`` beside it.  PICTURES gets an
+overlay of each.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from dicomnode.errors import SeriesError
 from dicomnode.imaging.files import find_series
-from dicomnode.imaging.orient import to_orientation
+from dicomnode.imaging.grid import ModelGrids
 from dicomnode.imaging.volume import read_series
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.embedded import EmbeddedTriton
@@ -30,12 +31,14 @@ from dicomnode.inference.measure import describe_segments
 from dicomnode.inference.ratios import Segmented
 from dicomnode.model.volume import SourceFrame, Volume, VolumeGeometry
 from dicomnode.pipeline.asking import label_volume
+from dicomnode.pipeline.layers import lay_over
+from dicomnode.results.picture import Pictures, encode_png
 
 _MANIFESTS = find_manifests([SHIPPED_MODELS])
 
 
-def main(folder: Path) -> None:
-    """Print the table."""
+def main(folder: Path, pictures: Path | None = None) -> None:
+    """Print the table, and draw what was found."""
     print("| series | slices | left mL | right mL | ground glass mL | consolidation mL |", end="")
     print(" Dice | lungs s | opacities s | guards |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
@@ -48,19 +51,24 @@ def main(folder: Path) -> None:
     ):
         for name, volume, reference in _volumes(folder):
             if isinstance(volume, Volume):
-                print(_row(client, name, volume, reference), flush=True)
+                print(_row(client, name, volume, reference, pictures), flush=True)
             else:
                 print(f"| {name} | | | | | | | | | not a volume: {volume} |", flush=True)
 
 
 def _row(
-    client: TritonClient, name: str, volume: Volume, reference: NDArray[np.uint8] | None
+    client: TritonClient,
+    name: str,
+    volume: Volume,
+    reference: NDArray[np.uint8] | None,
+    pictures: Path | None,
 ) -> str:
+    grids = ModelGrids(volume)
     found: list[Segmented] = []
     seconds = []
     for manifest in (_MANIFESTS["lung"], _MANIFESTS["opacities"]):
         begin = time.perf_counter()
-        labels = label_volume(client, manifest, volume, found)
+        labels = label_volume(client, manifest, grids, found)
         seconds.append(time.perf_counter() - begin)
         segments = describe_segments(
             manifest,
@@ -76,8 +84,20 @@ def _row(
         lungs = found[0].labels > 0
         both = np.count_nonzero(lungs & (reference > 0))
         dice = f"{2 * both / (np.count_nonzero(lungs) + np.count_nonzero(reference)):.3f}"
-    view = to_orientation(volume, "LPS")
+    view = grids.to("LPS")
     guards = check_lungs(view.apply(found[0].labels), found[0].segments)
+    if pictures is not None:
+        label_map, segments = lay_over(found, volume.geometry)
+        page = Pictures(
+            view.voxels_hu,
+            view.apply(label_map.flat()),
+            spacing_kji_mm=view.spacing_kji_mm,
+            segments=segments,
+            classifications=(),
+            lines=tuple(each.sentence for each in guards),
+        ).summary_page()
+        pictures.mkdir(parents=True, exist_ok=True)
+        (pictures / f"{name}.png").write_bytes(encode_png(page))
     names = ", ".join(each.name for each in guards)
     times = " | ".join(f"{each:.1f}" for each in seconds)
     return f"| {name} | {len(volume.voxels_hu)} | {volumes} | {dice} | {times} | {names} |"
@@ -117,4 +137,4 @@ def _as_volume(image: SimpleITK.Image) -> Volume:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:3]))

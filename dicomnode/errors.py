@@ -13,6 +13,7 @@ NodeError                        code . retryable . a sentence without patient d
 |   `-- IrregularSpacing, TooFewSlices, UnsupportedImage, PixelsUnreadable
 |-- InferenceError          4xx
 |   |-- InferenceUnavailable     yes  server or model not there
+|   |   `-- InferenceInterrupted     yes  it went while it computed
 |   |-- InferenceTimeout         yes  deadline passed
 |   |-- InferenceRejected        no   the server refused the request
 |   |-- ModelContractMismatch    no   wanted and found
@@ -203,6 +204,12 @@ class InferenceUnavailable(InferenceError):
     code = 401
     advice = "Start or mend Triton; jobs wait and go on by themselves."
     retryable = True
+
+
+class InferenceInterrupted(InferenceUnavailable):
+    """The inference server or the model's process ended while it was asked."""
+
+    code = 407
 
 
 class InferenceTimeout(InferenceError):

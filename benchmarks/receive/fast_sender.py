@@ -93,7 +93,8 @@ def _status(peer: socket.socket) -> int:
     kind, body = _pdu(peer)
     if kind != 0x04:
         return -1
-    found = body.index(struct.pack("<HHL", 0, 0x0900, 2))
+    # The last: a message ID may look like it.
+    found = body.rindex(struct.pack("<HHL", 0, 0x0900, 2))
     return int(struct.unpack_from("<H", body, found + 8)[0])
 
 

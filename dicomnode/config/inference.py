@@ -32,6 +32,11 @@ class InferenceConfig(Section):
         (), description="Further folders with models and manifests, beside the shipped one."
     )
     timeout_seconds: Seconds = Field(300.0, description="Deadline of one inference call.")
+    first_retry_seconds: Seconds = Field(
+        5.0,
+        description="Pause of a job whose server or model is away; doubled after each attempt.",
+    )
+    longest_retry_seconds: Seconds = Field(60.0, description="Longest such pause.")
     startup_seconds: Seconds = Field(120.0, description="Longest wait for server and models.")
     tls: InferenceTlsConfig | None = Field(None, description="Absent: plain. For HOST:PORT only.")
     token_file: Path | None = Field(

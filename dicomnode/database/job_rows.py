@@ -22,6 +22,7 @@ END_STATES = frozenset(("done", "refused", "not_selected", "superseded", "failed
 class JobRow:
     """A job as recorded.
 
+    `interruptions` counts attempts that the inference server did not survive.
     `seconds` maps each stage to the time it took, `files` each result file to its outbox key;
     `models` says of each that was asked its name, version, manifest digest, server and time.
     """
@@ -33,6 +34,7 @@ class JobRow:
     digest: str
     state: str
     attempt: int
+    interruptions: int = 0
     stage: str | None
     runner: str | None
     reason: str | None

@@ -21,13 +21,13 @@ NoteKind = Literal["ignored", "kept-first", "replaced", "refused"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoteRow:
-    """A note.  `sha256` is that of the content that was not kept, where it was looked at."""
+    """A note.  `digest` is that of the content that was not kept, where it was looked at."""
 
     pipeline: str
     sop_instance_uid: str
     kind: str
     sop_class_uid: str
-    sha256: str | None
+    digest: str | None
     calling_ae_title: str
     times: int
     first_at: datetime
@@ -41,7 +41,7 @@ def add_note(
     kind: NoteKind,
     sop_class_uid: str,
     sop_instance_uid: str,
-    sha256: str | None,
+    digest: str | None,
     calling_ae_title: str,
     at: datetime,
 ) -> None:
@@ -53,7 +53,7 @@ def add_note(
         sop_instance_uid=sop_instance_uid,
         kind=kind,
         sop_class_uid=sop_class_uid,
-        sha256=sha256,
+        digest=digest,
         calling_ae_title=calling_ae_title,
         times=1,
         first_at=at,
@@ -70,7 +70,7 @@ def add_note(
             .values(
                 times=reception_note.c.times + 1,
                 last_at=at,
-                sha256=sha256,
+                digest=digest,
                 calling_ae_title=calling_ae_title,
             )
         )

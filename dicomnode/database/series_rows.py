@@ -49,7 +49,7 @@ class Recorded:
     ----------
     is_new : bool
         False for a repeat, which changes nothing and opens nothing.
-    sha256 : str
+    digest : str
         Digest of the instance that the series holds; another one's if the sender used its
         SOP Instance UID before for different bytes.
     instance_count : int or None
@@ -59,7 +59,7 @@ class Recorded:
     """
 
     is_new: bool
-    sha256: str
+    digest: str
     instance_count: int | None = None
     replaced: str | None = None
 
@@ -93,10 +93,10 @@ def record_instance(
         may_go = first["fault"] is not None or duplicates == "replace"
         if (
             not may_go
-            or first["sha256"] == ref.sha256
+            or first["digest"] == ref.digest
             or first["series_instance_uid"] != ref.series_instance_uid
         ):
-            return Recorded(is_new=False, sha256=first["sha256"])
+            return Recorded(is_new=False, digest=first["digest"])
         transaction.execute(
             sa.update(instance).where(kept).values(**_instance_row(pipeline, ref, at), fault=None)
         )
@@ -105,7 +105,7 @@ def record_instance(
             .where(_is_series(pipeline, ref.series_instance_uid))
             .values(state="open", last_received_at=at)
         )
-        return Recorded(is_new=True, sha256=ref.sha256, replaced=first["sha256"])
+        return Recorded(is_new=True, digest=ref.digest, replaced=first["digest"])
     insert_if_absent(
         transaction,
         series,
@@ -125,7 +125,7 @@ def record_instance(
         .values(state="open", instance_count=series.c.instance_count + 1, last_received_at=at)
         .returning(series.c.instance_count)
     ).scalar_one()
-    return Recorded(is_new=True, sha256=ref.sha256, instance_count=count)
+    return Recorded(is_new=True, digest=ref.digest, instance_count=count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,20 +156,20 @@ def record_instances(transaction: Transaction, arrived: Sequence[Arrived]) -> tu
         [_instance_row(each.pipeline, each.ref, each.at) for each in firsts.values()],
     )
     counts = _count_in(transaction, [firsts[key] for key in firsts if key in new])
-    kept = {key: firsts[key].ref.sha256 for key in new}
+    kept = {key: firsts[key].ref.digest for key in new}
     for pipeline, sop_instance_uid in firsts.keys() - new:
         where = (instance.c.pipeline == pipeline) & (
             instance.c.sop_instance_uid == sop_instance_uid
         )
         kept[pipeline, sop_instance_uid] = transaction.execute(
-            sa.select(instance.c.sha256).where(where)
+            sa.select(instance.c.digest).where(where)
         ).scalar_one()
     recorded: list[Recorded] = []
     for each in arrived:
         key = (each.pipeline, each.ref.sop_instance_uid)
         is_new = key in new and firsts[key] is each
         count = counts[each.pipeline, each.ref.series_instance_uid] if is_new else None
-        recorded.append(Recorded(is_new=is_new, sha256=kept[key], instance_count=count))
+        recorded.append(Recorded(is_new=is_new, digest=kept[key], instance_count=count))
     return tuple(recorded)
 
 
@@ -322,14 +322,14 @@ def list_instances(
 def list_digests(
     transaction: Transaction, pipeline: str, series_instance_uid: str
 ) -> dict[str, str]:
-    """Return the SHA-256 of each instance of a series, by SOP Instance UID."""
+    """Return the digest of each instance of a series, by SOP Instance UID."""
     rows = transaction.execute(
-        sa.select(instance.c.sop_instance_uid, instance.c.sha256).where(
+        sa.select(instance.c.sop_instance_uid, instance.c.digest).where(
             (instance.c.pipeline == pipeline)
             & (instance.c.series_instance_uid == series_instance_uid)
         )
     )
-    return {row.sop_instance_uid: row.sha256 for row in rows}
+    return {row.sop_instance_uid: row.digest for row in rows}
 
 
 def find_instances(

@@ -60,7 +60,7 @@ instance = sa.Table(
     sa.Column("study_instance_uid", sa.String(64), nullable=False),
     sa.Column("sop_class_uid", sa.String(64), nullable=False),
     sa.Column("transfer_syntax_uid", sa.String(64), nullable=False),
-    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
     sa.Column("key", sa.String(255), nullable=False),
     sa.Column("received_at", UtcDateTime, nullable=False),
@@ -81,6 +81,8 @@ job = sa.Table(
     # | failed | cancelled; done and refused -> superseded when a later revision has results
     sa.Column("state", sa.String(12), nullable=False, index=True),
     sa.Column("attempt", sa.Integer, nullable=False),
+    # How many attempts the inference server did not survive.
+    sa.Column("interruptions", sa.Integer, nullable=False, server_default="0"),
     sa.Column("stage", sa.String(20)),
     # Who runs the stage: what a run that was taken over still writes is told by it, and dropped.
     sa.Column("runner", sa.String(40)),
@@ -197,7 +199,7 @@ reception_note = sa.Table(
     # ignored | kept-first | replaced | refused
     sa.Column("kind", sa.String(20), primary_key=True),
     sa.Column("sop_class_uid", sa.String(64), nullable=False),
-    sa.Column("sha256", sa.String(64)),  # of what was not kept; None where it was not looked at
+    sa.Column("digest", sa.String(64)),  # of what was not kept; None where it was not looked at
     sa.Column("calling_ae_title", sa.String(16), nullable=False),
     sa.Column("times", sa.Integer, nullable=False),
     sa.Column("first_at", UtcDateTime, nullable=False),

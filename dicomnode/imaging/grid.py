@@ -6,7 +6,6 @@ and uneven slices are resampled first, so that a model sees right angles and eve
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -107,34 +106,57 @@ class Resampled:
             yield slice(row, row + rows), slice(column, column + columns)
 
 
-def to_model_grid(volume: Volume, orientation: str) -> ModelGrid:
-    """Bring a volume to a regular, orthogonal grid in the orientation that a model wants.
+class ModelGrids:
+    """The regular, orthogonal grids of one volume; each is made when first asked for, and once.
 
     Parameters
     ----------
     volume : Volume
-    orientation : str
-        As `to_orientation`.
-
-    Returns
-    -------
-    ModelGrid
-        Shares the volume's memory if nothing has to be done.  In-plane spacing and the distance
-        between slices along their normal are the source's own.
-
-    Raises
-    ------
-    ValueError
-        If `orientation` is none.
     """
-    if not needs_resampling(volume.geometry):
-        return to_orientation(volume, orientation)
-    straight = straighten(volume)
-    return Resampled(
-        source=volume.geometry,
-        straight=straight.geometry,
-        turned=to_orientation(straight, orientation),
-    )
+
+    def __init__(self, volume: Volume) -> None:
+        self.volume = volume
+        self._straight: Volume | None = None
+        self._made: dict[str, ModelGrid] = {}
+
+    def to(self, orientation: str) -> ModelGrid:
+        """Return the grid in the orientation that a model wants.
+
+        Parameters
+        ----------
+        orientation : str
+            As `to_orientation`.
+
+        Returns
+        -------
+        ModelGrid
+            Shares the volume's memory if nothing has to be done.  In-plane spacing and the distance
+            between slices along their normal are the source's own.
+
+        Raises
+        ------
+        ValueError
+            If `orientation` is none.
+        """
+        if orientation not in self._made:
+            self._made[orientation] = self._make(orientation)
+        return self._made[orientation]
+
+    def _make(self, orientation: str) -> ModelGrid:
+        if not needs_resampling(self.volume.geometry):
+            return to_orientation(self.volume, orientation)
+        if self._straight is None:
+            self._straight = straighten(self.volume)
+        return Resampled(
+            source=self.volume.geometry,
+            straight=self._straight.geometry,
+            turned=to_orientation(self._straight, orientation),
+        )
+
+
+def to_model_grid(volume: Volume, orientation: str) -> ModelGrid:
+    """Return one grid of a volume, as `ModelGrids.to`."""
+    return ModelGrids(volume).to(orientation)
 
 
 def needs_resampling(geometry: VolumeGeometry) -> bool:
@@ -235,21 +257,21 @@ def _moved(
 ) -> None:
     """Write a plane, moved by parts of pixels, into a larger one; around it is air."""
     rows, columns = plane.shape
-    moved = _along(_along(plane, down, out.shape[0]).T, right, out.shape[1]).T
-    out[:] = PADDED_HU
     row, column = round(down), round(right)
-    inside = slice(row, row + rows), slice(column, column + columns)
-    out[inside] = np.rint(moved[inside])
+    moved = _between(_between(plane, row - down, 0), column - right, 1)
+    out[:] = PADDED_HU
+    out[row : row + rows, column : column + columns] = np.rint(moved)
 
 
-def _along(plane: NDArray[np.float32], by: float, length: int) -> NDArray[np.float32]:
-    """Move along the first axis, linearly; beyond an end its value goes on."""
-    whole = math.floor(by + _WHOLE)
-    part = np.float32(max(0.0, by - whole))
-    index = np.arange(length) - whole
-    last = len(plane) - 1
-    near: NDArray[np.float32] = plane[index.clip(0, last)]
-    if part <= _WHOLE:
-        return near
-    mixed: NDArray[np.float32] = near * (1 - part) + plane[(index - 1).clip(0, last)] * part
+def _between(plane: NDArray[np.float32], part: float, axis: int) -> NDArray[np.float32]:
+    """Read a part of a pixel further on, or before, linearly; beyond an end its value goes on."""
+    if abs(part) <= _WHOLE:
+        return plane
+    weight = np.float32(abs(part))
+    mixed: NDArray[np.float32] = plane * (1 - weight)
+    here, there = np.moveaxis(mixed, axis, 0), np.moveaxis(plane, axis, 0)
+    if part < 0:
+        here, there = here[::-1], there[::-1]
+    here[:-1] += there[1:] * weight
+    here[-1] += there[-1] * weight
     return mixed

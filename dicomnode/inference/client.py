@@ -76,6 +76,8 @@ class TritonClient:
         Whether tensors may go through system shared memory; None: if the address is loopback.
     credentials : Credentials, optional
         Certificates and token; by default the connection is plain.
+    explain : callable, optional
+        Says why a server of our own is not there, if it knows; else None.
     """
 
     def __init__(
@@ -85,10 +87,12 @@ class TritonClient:
         timeout_seconds: float,
         shared_memory: bool | None = None,
         credentials: Credentials | None = None,
+        explain: Callable[[], str | None] | None = None,
     ) -> None:
         self.address = address
         self._timeout_seconds = timeout_seconds
         self._client = open_channel(address, _CHANNEL_OPTIONS, credentials)
+        self._explain = explain
         self._gates = Gates()
         local = _is_loopback(address) if shared_memory is None else shared_memory
         self._regions = RegisteredRegions(self._client, address=address, allowed=local)
@@ -111,9 +115,15 @@ class TritonClient:
 
     def is_ready(self, models: Iterable[str] = ()) -> bool:
         """Whether the server answers and all of `models` can be asked, now."""
+        return not self.missing(models)
+
+    def missing(self, models: Iterable[str] = ()) -> str:
+        """Say in words what of server and models is not ready now; empty if all is."""
         missing = self._missing(models, deadline_seconds=_STATE_SECONDS)
         metrics.TRITON_UP.set(0 if missing else 1)
-        return not missing
+        if missing and self._explain is not None:
+            return self._explain() or missing
+        return missing
 
     def wait_ready(
         self,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -18,17 +17,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from dicomnode import metrics
 from dicomnode.errors import InferenceError, InferenceUnavailable
 from dicomnode.inference import guardian
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.processes import dead_descendants
+from dicomnode.inference.repository import check_repositories
+from dicomnode.inference.restarts import Restarts
+from dicomnode.inference.server_log import ServerLog
 from dicomnode.inference.shared_memory import FOLDER as SHARED_MEMORY
 from dicomnode.inference.triton_files import find_triton, link_backends, server_environment
 from dicomnode.log import get_logger
@@ -36,7 +37,6 @@ from dicomnode.log import get_logger
 _log = get_logger(__name__)
 
 _LOOPBACK: Final = "127.0.0.1"
-_LOG_BYTES: Final = 10_000_000
 
 # How often the supervisor looks whether the process lives, and asks whether it answers.
 _LOOK_SECONDS: Final = 0.1
@@ -45,11 +45,6 @@ _ASK_SECONDS: Final = 2.0
 # A dead process that Triton has not taken note of for this long was a model's.
 _LEFT_LYING_SECONDS: Final = 3.0
 
-_FIRST_BACKOFF_SECONDS: Final = 0.5
-_LONGEST_BACKOFF_SECONDS: Final = 30.0
-# A server that was up for this long has earned a prompt restart.
-_STABLE_SECONDS: Final = 60.0
-
 # Triton waits this long for running requests, then is killed.
 _EXIT_SECONDS: Final = 5
 _KILL_AFTER_SECONDS: Final = 10.0
@@ -57,11 +52,15 @@ _KILL_AFTER_SECONDS: Final = 10.0
 # A shell's way to say that a program was ended by a signal; the guardian speaks it too.
 _KILLED: Final = 128
 
-# What tritonserver prints before it gives up.  That a machine has no GPU is no error here.
-_ERROR_LINE: Final = re.compile(r"(Z E (?!.*CudaDriverHelper)|^error|^failed)", re.IGNORECASE)
-
 # Volumes travel to the models' processes through shared memory; Docker gives 64 MiB by default.
 _LEAST_SHARED_MEMORY_BYTES: Final = 512 << 20
+
+
+class _End(NamedTuple):
+    """Why a run of the server ended; the reason continues a sentence about it."""
+
+    reason: str
+    is_hung: bool = False
 
 
 class EmbeddedTriton:
@@ -78,6 +77,8 @@ class EmbeddedTriton:
     model_threads : int, optional
         Threads that an instance of a model computes with; by default what this machine has, and
         no more than a few.
+    hung_seconds : float, optional
+        A server that lives and answers no question for this long is killed and started again.
     """
 
     def __init__(
@@ -87,11 +88,13 @@ class EmbeddedTriton:
         run_dir: Path,
         startup_seconds: float,
         model_threads: int | None = None,
+        hung_seconds: float = 30.0,
     ) -> None:
         self._repositories = tuple(path.resolve() for path in repositories)
         self._run_dir = run_dir.resolve()
         self._startup_seconds = startup_seconds
         self._model_threads = model_threads
+        self._hung_seconds = hung_seconds
         # Names the backend's shared memory after the folder: what a killed server left is known.
         digest = hashlib.sha256(str(self._run_dir).encode()).hexdigest()[:12]
         self._region_prefix = f"dicomnode-triton-{digest}-"
@@ -101,6 +104,8 @@ class EmbeddedTriton:
         self._up = threading.Event()
         self._settled = threading.Event()
         self._failure: str | None = None
+        self._restarts = Restarts()
+        self._log = ServerLog(self._run_dir / "tritonserver.log")
         self._dead_since: dict[int, float] = {}
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -128,11 +133,15 @@ class EmbeddedTriton:
     @property
     def log_file(self) -> Path:
         """What server and models print."""
-        return self._run_dir / "tritonserver.log"
+        return self._log.path
 
     def is_up(self) -> bool:
         """Whether the server ran, answered and had all models when last looked at."""
         return self._up.is_set()
+
+    def explain(self) -> str | None:
+        """Return why the server is not up, in words, if it was and has ended since; else None."""
+        return None if self._up.is_set() else self._restarts.sentence or None
 
     def start(self) -> None:
         """Start the server and wait until it and all its models are ready.
@@ -145,7 +154,7 @@ class EmbeddedTriton:
         if self._thread is not None:
             raise RuntimeError("the embedded inference server was started before")
         files = find_triton()
-        _check_repositories(self._repositories)
+        check_repositories(self._repositories)
         self._run_dir.mkdir(parents=True, exist_ok=True)
         self._lock()
         self._sweep()
@@ -204,7 +213,6 @@ class EmbeddedTriton:
     # The rest runs on the supervisor's thread.
 
     def _supervise(self, command: list[str], environment: dict[str, str]) -> None:
-        backoff = _FIRST_BACKOFF_SECONDS
         client = TritonClient(self._address, timeout_seconds=_ASK_SECONDS, shared_memory=False)
         try:
             while not self._stop.is_set():
@@ -213,12 +221,17 @@ class EmbeddedTriton:
                 if self._stop.is_set() or not self._settled.is_set():
                     self._failure = reason
                     return
-                if time.monotonic() - began > _STABLE_SECONDS:
-                    backoff = _FIRST_BACKOFF_SECONDS
+                # A server that dies at once must not spin.
+                pause = self._restarts.count(reason, ran_seconds=time.monotonic() - began)
                 metrics.TRITON_RESTARTS.inc()
-                _log.error("triton_ended", reason=reason, restart_in_seconds=backoff)
-                self._stop.wait(backoff)  # a server that dies at once must not spin
-                backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
+                event = "triton_crash_loop" if self._restarts.is_loop else "triton_ended"
+                _log.error(
+                    event,
+                    reason=reason,
+                    in_a_row=self._restarts.in_a_row,
+                    restart_in_seconds=pause,
+                )
+                self._stop.wait(pause)
         finally:
             client.close()
             self._set_up(False)
@@ -229,7 +242,7 @@ class EmbeddedTriton:
     ) -> str:
         """Run the server until it ends, fails to become ready the first time, or stop is asked."""
         self._sweep()
-        self._rotate_log()
+        self._log.rotate()
         watched, held = os.pipe()
         try:
             with self.log_file.open("ab") as log:
@@ -250,33 +263,44 @@ class EmbeddedTriton:
                 )
         finally:
             os.close(watched)
+        ended = _End("was stopped")
         try:
-            return self._watch(process, client)
+            ended = self._watch(process, client)
         finally:
             self._set_up(False)
-            _end(process, held)
+            _end(process, held, at_once=ended.is_hung)
+        return ended.reason
 
-    def _watch(self, process: subprocess.Popen[bytes], client: TritonClient) -> str:
+    def _watch(self, process: subprocess.Popen[bytes], client: TritonClient) -> _End:
         deadline = time.monotonic() + self._startup_seconds
+        heard: float | None = None
         next_question = 0.0
         while not self._stop.wait(_LOOK_SECONDS):  # a process and a stop cannot be waited for both
-            if process.poll() is not None:
-                if process.returncode > _KILLED:
-                    name = signal.Signals(process.returncode - _KILLED).name
-                    return f"was ended by {name}"
-                return f"ended with status {process.returncode}: {self._last_words()}"
+            code = process.poll()
+            if code is not None:
+                return _End(
+                    f"was ended by {signal.Signals(code - _KILLED).name}"
+                    if code > _KILLED
+                    else f"ended with status {code}: {self._log.last_words()}"
+                )
             if self._up.is_set() and time.monotonic() < next_question:
                 continue
             next_question = time.monotonic() + _ASK_SECONDS
             if self._up.is_set() and self._has_lost_a_model(process.pid):
-                return "lost the process of a model"
+                return _End("lost the process of a model")
             failed = self._look(client)
+            now = time.monotonic()
+            heard = heard if failed is None else now
             if failed and not self._settled.is_set():
-                return failed
-            if not self._settled.is_set() and time.monotonic() > deadline:
-                return f"was not ready within {self._startup_seconds:g} s: {self._last_words()}"
-            self._rotate_log()
-        return "was stopped"
+                return _End(failed)
+            if now > deadline and not self._settled.is_set():
+                words = self._log.last_words()
+                return _End(f"was not ready within {self._startup_seconds:g} s: {words}")
+            # Until the first answer it has the time of a start.
+            if now > (deadline if heard is None else heard + self._hung_seconds):
+                return _End("lived and did not answer", is_hung=True)
+            self._log.rotate()
+        return _End("was stopped")
 
     def _has_lost_a_model(self, guardian_pid: int) -> bool:
         """Whether a model's process died: Triton goes on calling the model ready all the same.
@@ -289,15 +313,15 @@ class EmbeddedTriton:
         self._dead_since = {pid: self._dead_since.get(pid, now) for pid in dead}
         return any(now - since > _LEFT_LYING_SECONDS for since in self._dead_since.values())
 
-    def _look(self, client: TritonClient) -> str:
-        """Ask the server for its models; return the reasons of those that failed to load."""
+    def _look(self, client: TritonClient) -> str | None:
+        """Ask for the models; return why some failed to load, or None if there was no answer."""
         try:
             states = client.model_states(deadline_seconds=_ASK_SECONDS)
         except InferenceError:
             # Not there yet, or gone: `_watch` sees the process, and every caller of the client
             # is told by its own call.
             self._set_up(False)
-            return ""
+            return None
         failed = [
             f"{name}: {state}" for name, state in states.items() if state.startswith("UNAVAILABLE")
         ]
@@ -316,21 +340,6 @@ class EmbeddedTriton:
             self._settled.set()
         else:
             self._up.clear()
-
-    def _rotate_log(self) -> None:
-        """Keep the log and one before it; the server appends, so its file can be cut."""
-        if self.log_file.exists() and self.log_file.stat().st_size > _LOG_BYTES:
-            shutil.copyfile(self.log_file, self.log_file.with_suffix(".log.1"))
-            os.truncate(self.log_file, 0)
-
-    def _last_words(self) -> str:
-        """Return the last error line of the log, else its last line."""
-        with self.log_file.open("rb") as log:
-            log.seek(max(0, self.log_file.stat().st_size - 8192))
-            lines = log.read().decode("utf-8", "replace").splitlines()
-        told = [line.strip() for line in lines if line.strip()]
-        errors = [line for line in told if _ERROR_LINE.search(line)]
-        return (errors or told or ["it printed nothing"])[-1][:500]
 
     def _lock(self) -> None:
         descriptor = os.open(self._run_dir / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -369,27 +378,19 @@ class EmbeddedTriton:
             )
 
 
-def _end(process: subprocess.Popen[bytes], held: int) -> None:
+def _end(process: subprocess.Popen[bytes], held: int, *, at_once: bool) -> None:
     """Ask server and guardian to end; after the deadline let go of the pipe, which kills them."""
     try:
-        if process.poll() is None:
+        if process.poll() is None and not at_once:
             process.send_signal(signal.SIGTERM)
-        process.wait(_KILL_AFTER_SECONDS)
+            process.wait(_KILL_AFTER_SECONDS)
     except subprocess.TimeoutExpired:
         _log.warning("triton_killed", after_seconds=_KILL_AFTER_SECONDS)
     finally:
         os.close(held)
-        process.wait()
-
-
-def _check_repositories(repositories: Sequence[Path]) -> None:
-    """Say what Triton would say of folders, in words that name them."""
-    missing = [str(path) for path in repositories if not path.is_dir()]
-    if missing:
-        raise InferenceUnavailable(f"wanted model repositories, found no {', '.join(missing)}")
-    models = Counter(
-        model.parent.name for path in repositories for model in path.glob("*/config.pbtxt")
-    )
-    twice = sorted(name for name, count in models.items() if count > 1)
-    if twice:
-        raise InferenceUnavailable(f"two model repositories have a model {', '.join(twice)}")
+        try:
+            process.wait(_KILL_AFTER_SECONDS)
+        except subprocess.TimeoutExpired:
+            # The guardian itself is stopped: the kernel ends the server with it.
+            process.kill()
+            process.wait()

@@ -1,4 +1,4 @@
-"""Model repositories with another number of instances, for the embedded server.
+"""Model repositories for the embedded server: what is wrong with them, other instance counts.
 
 Triton reads the number from ``config.pbtxt`` alone; a model that gets another is served from a
 folder of links to its own files, beside a configuration that differs in that number.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,25 @@ from dicomnode.errors import InferenceUnavailable
 
 _CONFIGURATION: Final = "config.pbtxt"
 _GROUP: Final = re.compile(r"instance_group\s*\[.*?\]\s*", re.DOTALL)
+
+
+def check_repositories(repositories: Sequence[Path]) -> None:
+    """Say what Triton would say of folders, in words that name them.
+
+    Raises
+    ------
+    InferenceUnavailable
+        If a folder is missing, or two have a model of one name.
+    """
+    missing = [str(path) for path in repositories if not path.is_dir()]
+    if missing:
+        raise InferenceUnavailable(f"wanted model repositories, found no {', '.join(missing)}")
+    models = Counter(
+        model.parent.name for path in repositories for model in path.glob("*/config.pbtxt")
+    )
+    twice = sorted(name for name, count in models.items() if count > 1)
+    if twice:
+        raise InferenceUnavailable(f"two model repositories have a model {', '.join(twice)}")
 
 
 def with_instances(

@@ -9,6 +9,7 @@ from tritonclient.utils import InferenceServerException
 
 from dicomnode.errors import (
     InferenceError,
+    InferenceInterrupted,
     InferenceRejected,
     InferenceTimeout,
     InferenceUnavailable,
@@ -32,7 +33,10 @@ _ERRORS: Final[dict[str, type[InferenceError]]] = {
 
 # Statuses alone do not tell these apart.
 _BY_TEXT: Final[tuple[tuple[str, type[InferenceError]], ...]] = (
-    ("is not healthy", InferenceUnavailable),  # INTERNAL: the model's process died; it comes back
+    # INTERNAL: the model's process died; it comes back.
+    ("is not healthy", InferenceInterrupted),
+    # UNAVAILABLE: the connection was lost under the call.
+    *((words, InferenceInterrupted) for words in ("Socket closed", "reset by peer", "Broken pipe")),
     ("larger than max", InferenceRejected),  # RESOURCE_EXHAUSTED: too large stays too large
     # INTERNAL or INVALID_ARGUMENT: the region for an output has the size the manifest promises.
     ("shared memory size specified with the request for output", ModelContractMismatch),
@@ -93,11 +97,13 @@ _SOON: Final = frozenset(("UNAVAILABLE", "RESOURCE_EXHAUSTED"))
 def passes_soon(error: InferenceError) -> bool:
     """Whether the same call may succeed a moment later.
 
-    A full queue empties and a lost connection is made again; an unloaded model or a passed deadline
-    takes longer, which is for whoever can wait durably.
+    A full queue empties; an unloaded model or a passed deadline takes longer, which is for whoever
+    can wait durably.  What a server did not survive is not asked of it again at once.
     """
     cause = error.__cause__
-    if not isinstance(cause, InferenceServerException) or isinstance(error, ModelContractMismatch):
+    if not isinstance(cause, InferenceServerException) or isinstance(
+        error, ModelContractMismatch | InferenceInterrupted
+    ):
         return False
     status = str(cause.status() or "").removeprefix("StatusCode.")
     if is_out_of_memory(cause.message()):

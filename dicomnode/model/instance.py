@@ -15,7 +15,7 @@ class InstanceRef:
         As in the data set (PS3.3 C.12.1, C.7.2.1, C.7.3.1).
     transfer_syntax_uid : str
         The encoding of the stored data set (PS3.5 10).
-    sha256 : str
+    digest : str
         Hexadecimal digest of the encoded data set, without file meta information.
     size_bytes : int
         Length of the encoded data set.
@@ -28,6 +28,6 @@ class InstanceRef:
     study_instance_uid: str
     series_instance_uid: str
     transfer_syntax_uid: str
-    sha256: str
+    digest: str
     size_bytes: int
     key: str

@@ -15,9 +15,9 @@ def content_digest(instances: Iterable[InstanceRef]) -> str:
     Returns
     -------
     str
-        16 hexadecimal characters of a SHA-256 over the sorted ``sop_instance_uid:sha256``.
+        16 hexadecimal characters of a SHA-256 over the sorted ``sop_instance_uid:digest``.
     """
-    lines = sorted(f"{each.sop_instance_uid}:{each.sha256}" for each in instances)
+    lines = sorted(f"{each.sop_instance_uid}:{each.digest}" for each in instances)
     return hashlib.sha256("\n".join(lines).encode("ascii")).hexdigest()[:16]
 
 

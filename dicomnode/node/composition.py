@@ -254,8 +254,9 @@ class Node:
             return "not started"
         models = {model for each in self._setups.values() for model in each.triton_models}
         try:
-            if not self._client.is_ready(models):
-                return f"waiting for {', '.join(sorted(models))}"
+            missing = self._client.missing(models)
+            if missing:
+                return missing
             for setup in self._setups.values():
                 for manifest in setup.manifests:
                     self._client.check_contract(manifest)

@@ -146,8 +146,9 @@ class _Models:
 
 def _fault(client: TritonClient, manifest: Manifest) -> str | None:
     try:
-        if not client.is_ready((manifest.triton.model,)):
-            return "not ready"
+        missing = client.missing((manifest.triton.model,))
+        if missing:
+            return missing
         client.check_contract(manifest)
     except InferenceError as error:
         return str(error)

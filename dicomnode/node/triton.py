@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def open_triton(config: Config, stack: ExitStack, *, run_dir: Path | None = None
         If the embedded server cannot run here or does not load its models.
     """
     address = config.inference.triton
+    explain = None
     if address == "embedded":
         folder = config.data_dir / "triton" if run_dir is None else run_dir
         server = EmbeddedTriton(
@@ -45,15 +47,23 @@ def open_triton(config: Config, stack: ExitStack, *, run_dir: Path | None = None
         stack.callback(server.stop)
         server.start()
         address = server.address
-    return open_client(config, address, stack)
+        explain = server.explain
+    return open_client(config, address, stack, explain=explain)
 
 
-def open_client(config: Config, address: str, stack: ExitStack) -> TritonClient:
-    """Return a client of a server that runs; `stack` closes it."""
+def open_client(
+    config: Config,
+    address: str,
+    stack: ExitStack,
+    *,
+    explain: Callable[[], str | None] | None = None,
+) -> TritonClient:
+    """Return a client of a server that runs; `stack` closes it, `explain` is `TritonClient`'s."""
     client = TritonClient(
         address,
         timeout_seconds=config.inference.timeout_seconds,
         credentials=_credentials(config.inference),
+        explain=explain,
     )
     stack.callback(client.close)
     return client

@@ -70,6 +70,7 @@ def start_worker(
         client=client,
         jobs=base.jobs,
         destinations=config.destinations,
+        waits=(config.inference.first_retry_seconds, config.inference.longest_retry_seconds),
         return_to={
             each.ae_title: each.return_to
             for each in config.receive.allowed_callers

@@ -18,7 +18,7 @@ from dicomnode import tracing
 from dicomnode.config import SegConfig
 from dicomnode.errors import ResultError, SeriesError
 from dicomnode.imaging.contents import Faulty, SeriesContents, open_series
-from dicomnode.imaging.grid import to_model_grid
+from dicomnode.imaging.grid import ModelGrids, to_model_grid
 from dicomnode.imaging.volume import assemble_series
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.guards import check_lungs
@@ -29,7 +29,6 @@ from dicomnode.log import get_logger
 from dicomnode.metrics import STAGE_SECONDS
 from dicomnode.model.findings import Classification, Findings, Guard, ModelIdentity
 from dicomnode.model.selection import Decision
-from dicomnode.model.volume import Volume
 from dicomnode.pipeline.asking import classify_volume, label_volume
 from dicomnode.pipeline.layers import lay_over
 from dicomnode.pipeline.objects import (
@@ -139,6 +138,7 @@ def infer(
         If a model cannot be asked, does not keep its contract, or answers with nonsense.
     """
     volume, _paths = workspace.load_volume()
+    grids = ModelGrids(volume)
     server = client.server_identity()
     # Every time: a model may have been exchanged in the server since the last series.
     resolved = {each.name: client.check_contract(each) for each in setup.manifests}
@@ -147,7 +147,7 @@ def infer(
         asked_at = _now()
         with watch.time("segment"):
             labels = label_volume(
-                client, resolved[manifest.name], volume, found, cancelled=cancelled
+                client, resolved[manifest.name], grids, found, cancelled=cancelled
             )
         with watch.time("measure"):
             segments = describe_segments(
@@ -159,7 +159,7 @@ def infer(
             )
         found.append(Segmented(manifest=manifest, labels=labels, segments=segments))
     with watch.time("measure"):
-        guards = _check(volume, found)
+        guards = _check(grids, found)
         measured = add_ratios(found)
         label_map, all_segments = lay_over(measured, volume.geometry)
     classifications: list[Classification] = []
@@ -167,7 +167,7 @@ def infer(
         with watch.time("classify"):
             for manifest in setup.classify:
                 answer = classify_volume(
-                    client, resolved[manifest.name], volume, measured, cancelled=cancelled
+                    client, resolved[manifest.name], grids, measured, cancelled=cancelled
                 )
                 if answer is None:
                     guards = (*guards, _nothing_to_classify(manifest))
@@ -187,9 +187,9 @@ def infer(
     return findings
 
 
-def _check(volume: Volume, found: Sequence[Segmented]) -> tuple[Guard, ...]:
+def _check(grids: ModelGrids, found: Sequence[Segmented]) -> tuple[Guard, ...]:
     """Look for what makes the first segmentation of the lungs doubtful."""
-    view = to_model_grid(volume, "LPS")
+    view = grids.to("LPS")
     for each in found:
         guards = check_lungs(view.apply(each.labels), each.segments)
         if guards or any(segment.property_type == LUNG for segment in each.segments):

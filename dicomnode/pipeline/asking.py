@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomnode.imaging.grid import ModelGrid, to_model_grid
+from dicomnode.imaging.grid import ModelGrid, ModelGrids
 from dicomnode.imaging.regions import body_box, box_of, tidy
 from dicomnode.imaging.resample import (
     Box,
@@ -34,7 +34,6 @@ from dicomnode.inference.ratios import Segmented, is_structure, structure_mask
 from dicomnode.inference.schema import Manifest
 from dicomnode.inference.segment import nifti_inputs, segment, segment_nifti
 from dicomnode.model.findings import Classification
-from dicomnode.model.volume import Volume
 
 Cancelled = Callable[[], bool] | None
 
@@ -60,7 +59,7 @@ class Prepared:
 def label_volume(
     client: TritonClient,
     manifest: Manifest,
-    volume: Volume,
+    grids: ModelGrids,
     found: Sequence[Segmented],
     *,
     cancelled: Cancelled = None,
@@ -72,7 +71,8 @@ def label_volume(
     client : TritonClient
     manifest : Manifest
         Of task ``segment``.
-    volume : Volume
+    grids : ModelGrids
+        Of the volume.
     found : sequence of Segmented
         What earlier models of the pipeline found.
     cancelled : callable, optional
@@ -88,7 +88,7 @@ def label_volume(
     ------
     InferenceError
     """
-    oriented = to_model_grid(volume, manifest.input.orientation)
+    oriented = grids.to(manifest.input.orientation)
     if manifest.input.nifti is not None:
         labels = segment_nifti(
             client,
@@ -122,7 +122,7 @@ def label_volume(
 def classify_volume(
     client: TritonClient,
     manifest: Manifest,
-    volume: Volume,
+    grids: ModelGrids,
     found: Sequence[Segmented],
     *,
     cancelled: Cancelled = None,
@@ -138,7 +138,7 @@ def classify_volume(
     ------
     InferenceError
     """
-    oriented = to_model_grid(volume, manifest.input.orientation)
+    oriented = grids.to(manifest.input.orientation)
     if manifest.is_direct:
         return classify(
             client,

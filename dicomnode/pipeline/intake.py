@@ -92,7 +92,7 @@ class RowSink:
                 at=datetime.now(UTC),
                 duplicates=duplicates,
             )
-        if recorded.sha256 == ref.sha256:
+        if recorded.digest == ref.digest:
             return True
         if duplicates == "refuse":
             raise DuplicateInstance("another data set is stored under this SOP Instance UID")

@@ -54,6 +54,7 @@ def retry_job(
                 job_id,
                 state="queued",
                 attempt=attempt,
+                interruptions=0,
                 reason=None,
                 sentence=None,
                 runner=None,

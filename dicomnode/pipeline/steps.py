@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from dicomnode.config import Destination
 from dicomnode.database import Database, is_away
@@ -23,7 +24,7 @@ from dicomnode.database.job_rows import (
 )
 from dicomnode.database.series_rows import list_instances, set_fault
 from dicomnode.engine import JobQueue
-from dicomnode.errors import InferenceCancelled, NodeError, StateError
+from dicomnode.errors import InferenceCancelled, InferenceInterrupted, NodeError, StateError
 from dicomnode.imaging.contents import Faulty, SeriesContents
 from dicomnode.imaging.volume import SeriesFault
 from dicomnode.inference.client import TritonClient
@@ -43,6 +44,10 @@ from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
 from dicomnode.spool.workspace import Workspace
+
+# A series that so many attempts of the inference server did not survive is not asked about again:
+# each attempt costs the other series that are being analyzed theirs.
+_MOST_INTERRUPTIONS: Final = 5
 
 _log = get_logger("pipeline")
 
@@ -111,6 +116,8 @@ class AnalysisSteps:
             return step(job)
         except InferenceCancelled:
             return "cancelled"  # which its record says already
+        except InferenceInterrupted as error:
+            return self._interrupted(job, error)
         except NodeError as error:
             state = "waiting" if error.retryable else "failed"
             ended = self._end(job, state, reason=type(error).__name__, sentence=str(error))
@@ -121,6 +128,16 @@ class AnalysisSteps:
             self._end(job, "failed", reason=type(error).__name__, sentence="internal error")
             _log.exception("job_failed", job=job.id, stage=stage)
             return "failed"
+
+    def _interrupted(self, job: JobRow, error: InferenceInterrupted) -> str:
+        """Wait for the server to come back, unless it goes whenever it is asked about this."""
+        count = job.interruptions + 1
+        with self._database.begin() as transaction:
+            end_stage(transaction, job.id, runner=str(job.runner), interruptions=count)
+        told = f"attempt {count} that the inference server did not survive: {error}"
+        state = "waiting" if count < _MOST_INTERRUPTIONS else "failed"
+        ended = self._end(job, state, reason=type(error).__name__, sentence=told)
+        return "wait" if ended == "waiting" else ended
 
     def assemble(self, job: JobRow) -> str:
         """Decide whether the pipeline wants the series, and make it a volume."""

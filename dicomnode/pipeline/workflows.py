@@ -9,6 +9,7 @@ What the steps do is in `steps`, `delivery` and `commitment`.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -38,8 +39,7 @@ from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
 
-_FIRST_WAIT_SECONDS: Final = 5.0
-_LONGEST_WAIT_SECONDS: Final = 60.0
+_WAITS_SECONDS: Final = (5.0, 60.0)
 
 __all__ = ("Workflows", "queues", "submit")
 
@@ -80,6 +80,8 @@ class Workflows:
         By name, as configured.
     return_to : mapping of str to str, optional
         ``AET@HOST:PORT`` by calling AE title, for the destination ``sender``.
+    waits : tuple of float, optional
+        First and longest pause of a job that waits, seconds.
     """
 
     def __init__(
@@ -94,9 +96,11 @@ class Workflows:
         jobs: JobQueue,
         destinations: Mapping[str, Destination],
         return_to: Mapping[str, str] | None = None,
+        waits: tuple[float, float] = _WAITS_SECONDS,
     ) -> None:
         self._database = database
         self._jobs = jobs
+        self._waits = waits
         self._steps = AnalysisSteps(
             database=database,
             store=store,
@@ -177,8 +181,13 @@ class Workflows:
         return outcome
 
     def _wait(self, job_id: str, attempt: int) -> None:
-        delay = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 10))
+        first, longest = self._waits
+        delay = min(longest, first * 2 ** min(attempt - 1, 10))
         with self._database.begin() as transaction:
+            job = get_job(transaction, job_id)
+            if job is not None and job.interruptions:
+                # Apart from the others that were interrupted with it: one may be the cause.
+                delay *= 1 + zlib.crc32(job_id.encode()) / 2**32
             if plan_attempt(transaction, job_id, after=attempt):
                 enqueue_analysis(self._jobs, transaction, job_id, attempt + 1, delay_seconds=delay)
 

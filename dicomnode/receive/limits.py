@@ -5,6 +5,7 @@ Whoever brings the bytes asks here while they come; what is over a limit is neve
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -80,6 +81,12 @@ class Limits:
         if quota is not None and self._used(pipeline) >= quota:
             return f"the quota of pipeline {pipeline} is used up"
         return None
+
+    def room(self, pipeline: str) -> int:
+        """Return how large a data set may become before `check` need be asked."""
+        most = sys.maxsize if self._max_instance_bytes is None else self._max_instance_bytes
+        quota = self._quotas.get(pipeline)
+        return most if quota is None else max(0, min(most, quota - self._used(pipeline)))
 
     def check(self, pipeline: str, size_bytes: int) -> None:
         """Check a data set that has so many bytes, or has so many so far.

@@ -33,7 +33,7 @@ class IgnoredInstances:
                 kind="ignored",
                 sop_class_uid=sop_class_uid,
                 sop_instance_uid=sop_instance_uid,
-                sha256=None,
+                digest=None,
                 calling_ae_title=calling_ae_title,
                 at=datetime.now(UTC),
             )

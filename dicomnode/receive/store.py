@@ -191,6 +191,7 @@ class Reception:
         self._span = tracing.begin("C-STORE", kind="server", parent=caller.span.traceparent)
         self._incoming: Incoming | None = None
         self._refusal: Exception | None = None
+        self._room = 0
         self.is_ignored = not policy.is_stored(command.sop_class_uid)
         self.reason: str | None = None
         """Why it was not stored, in words, when it is finished; the status says less."""
@@ -202,13 +203,17 @@ class Reception:
 
     def write(self, chunk: bytes | memoryview) -> None:
         """Take the next bytes of the data set; `chunk` may be overwritten afterwards."""
-        if self._incoming is None:
+        incoming = self._incoming
+        if incoming is None:
             return
         try:
             # Before it is written, so that what is over a limit never fills the disk.
-            so_far = self._incoming.size_bytes + len(chunk)
-            self._parts.limits.check(self._caller.pipeline, so_far)
-            self._incoming.write(chunk)
+            so_far = incoming.size_bytes + len(chunk)
+            if so_far > self._room:
+                limits, pipeline = self._parts.limits, self._caller.pipeline
+                limits.check(pipeline, so_far)
+                self._room = max(so_far, limits.room(pipeline))
+            incoming.write(chunk)
         except Exception as error:  # noqa: BLE001 - it is what `finish` answers with
             self._refusal = error
             self._discard()
@@ -312,6 +317,8 @@ class Reception:
         if self._refusal is not None or self._incoming is None:
             raise self._refusal or SpoolFull("the instance was not kept")
         caller, command = self._caller, self._command
+        # Once more: others may have used up what was left when it began to come.
+        self._parts.limits.check(caller.pipeline, self._incoming.size_bytes)
         identity = self._incoming.identity()
         _check_identity(identity, command)
         store = self._parts.store

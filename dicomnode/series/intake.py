@@ -169,11 +169,27 @@ class Intake:
             traceparent=tracing.context(),
         )
         stored = _Stored(self._clock(), association_id, arrived)
-        self._touch(association_id, (pipeline, ref.series_instance_uid))
-        if self._first_digest(pipeline, ref) == ref.sha256:
+        first = self._known_digest(association_id, pipeline, ref)
+        if first is None:
+            self._touch(association_id, (pipeline, ref.series_instance_uid))
+            first = self._first_digest(pipeline, ref)
+        if first == ref.digest:
             self._rows.put(stored)
             return True
         return self._record_other_content(stored)
+
+    def _known_digest(self, association_id: str, pipeline: str, ref: InstanceRef) -> str | None:
+        """Do as `_touch` and `_first_digest` where that takes no database: nearly always."""
+        key = (pipeline, ref.series_instance_uid)
+        with self._lock:
+            known = self._digests.get(key)
+            if known is None or key not in self._touched.get(association_id, ()):
+                return None
+            if ref.sop_instance_uid in known:
+                return known[ref.sop_instance_uid]
+            if self._asks_elsewhere(pipeline):
+                return None
+            return known.setdefault(ref.sop_instance_uid, ref.digest)
 
     def _touch(self, association_id: str, key: Key) -> None:
         """Tell other receivers, once an association and series, and before Success is told."""
@@ -204,7 +220,10 @@ class Intake:
         if elsewhere is not None:
             return elsewhere
         with self._lock:
-            return known.setdefault(ref.sop_instance_uid, ref.sha256)
+            return known.setdefault(ref.sop_instance_uid, ref.digest)
+
+    def _asks_elsewhere(self, pipeline: str) -> bool:
+        return self._duplicates.get(pipeline, "keep-first") == "refuse"
 
     def _digest_elsewhere(self, pipeline: str, ref: InstanceRef) -> str | None:
         """Return the digest of an instance with this UID that another series holds, if any.
@@ -212,7 +231,7 @@ class Intake:
         Asked of the database only where the sender is told of it, since it costs a query for each
         instance.  Elsewhere it is enough to find out when the row is written.
         """
-        if self._duplicates.get(pipeline, "keep-first") != "refuse":
+        if not self._asks_elsewhere(pipeline):
             return None
         with self._lock:
             for (other, _), digests in self._digests.items():
@@ -221,7 +240,7 @@ class Intake:
         with self._database.begin() as transaction:
             found = find_instances(transaction, pipeline, [ref.sop_instance_uid])
         first = found.get(ref.sop_instance_uid)
-        return None if first is None else first.sha256
+        return None if first is None else first.digest
 
     def _record_other_content(self, stored: _Stored) -> bool:
         """Decide about an instance whose SOP Instance UID came before with other bytes.
@@ -232,7 +251,7 @@ class Intake:
         self._rows.flush()
         with self._database.begin() as transaction:
             recorded = self._decide(transaction, arrived)
-        is_kept = recorded.sha256 == arrived.ref.sha256
+        is_kept = recorded.digest == arrived.ref.digest
         with self._lock:
             news = self._take_in(stored, recorded)
         if news is not None:
@@ -255,7 +274,7 @@ class Intake:
             at=arrived.at,
             duplicates=policy,
         )
-        is_kept = recorded.sha256 == ref.sha256
+        is_kept = recorded.digest == ref.digest
         if is_kept and recorded.replaced is None:
             return recorded
         kind: NoteKind = "replaced" if is_kept else "kept-first"
@@ -267,7 +286,7 @@ class Intake:
             kind=kind,
             sop_class_uid=ref.sop_class_uid,
             sop_instance_uid=ref.sop_instance_uid,
-            sha256=recorded.replaced or ref.sha256,
+            digest=recorded.replaced or ref.digest,
             calling_ae_title=arrived.calling_ae_title,
             at=arrived.at,
         )
@@ -276,8 +295,8 @@ class Intake:
             pipeline=arrived.pipeline,
             sop_instance_uid=ref.sop_instance_uid,
             became=kind,
-            first=(recorded.replaced or recorded.sha256)[:16],
-            came=ref.sha256[:16],
+            first=(recorded.replaced or recorded.digest)[:16],
+            came=ref.digest[:16],
         )
         return recorded
 
@@ -333,7 +352,7 @@ class Intake:
         """Record many; decide where another process, or another series, had the UID before."""
         recorded = record_instances(transaction, arrived)
         return tuple(
-            done if done.sha256 == each.ref.sha256 else decide(transaction, each)
+            done if done.digest == each.ref.digest else decide(transaction, each)
             for each, done in zip(arrived, recorded, strict=True)
         )
 
@@ -341,10 +360,10 @@ class Intake:
         """Take note of an instance; return what its series is to be told; the lock is held."""
         pipeline, ref = stored.arrived.pipeline, stored.arrived.ref
         key = (pipeline, ref.series_instance_uid)
-        if key in self._digests and (recorded.is_new or recorded.sha256 != ref.sha256):
-            self._digests[key][ref.sop_instance_uid] = recorded.sha256
+        if key in self._digests and (recorded.is_new or recorded.digest != ref.digest):
+            self._digests[key][ref.sop_instance_uid] = recorded.digest
         self._touched[stored.association_id].add(key)
-        if recorded.sha256 != ref.sha256:
+        if recorded.digest != ref.digest:
             return None  # another one is kept
         event = InstanceStored(at=stored.at, association_id=stored.association_id)
         return News(key, event, instance_count=recorded.instance_count, opens=recorded.is_new)

@@ -21,6 +21,8 @@ PART: Final = ".part"
 _ATTEMPTS: Final = 3
 _FOLDERS_REMEMBERED: Final = 4096
 
+_PART_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
 _number = itertools.count()
 _durable_folders: dict[str, tuple[int, int]] = {}
 _guard = threading.Lock()
@@ -89,12 +91,17 @@ def open_folder_durably(folder: Path) -> int:
     return descriptor
 
 
-def create_part(folder: Path) -> tuple[Path, int]:
-    """Make a file in the making in `folder`, locked so that `remove_leftovers` spares it.
+def create_part(folder_descriptor: int) -> tuple[str, int]:
+    """Make a file in the making in a folder, locked so that `remove_leftovers` spares it.
+
+    Parameters
+    ----------
+    folder_descriptor : int
+        Of the open folder.
 
     Returns
     -------
-    Path
+    str
         Its name, which ends in `PART` and is nobody else's.
     int
         Its descriptor, open for reading and writing; the caller closes it.
@@ -104,15 +111,15 @@ def create_part(folder: Path) -> tuple[Path, int]:
     OSError
         If it cannot be made.
     """
-    part = folder / f"{os.getpid()}-{next(_number)}{PART}"
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+    name = f"{os.getpid()}-{next(_number)}{PART}"
+    descriptor = os.open(name, _PART_FLAGS, 0o640, dir_fd=folder_descriptor)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except BaseException:
         os.close(descriptor)
-        part.unlink(missing_ok=True)
+        os.unlink(name, dir_fd=folder_descriptor)
         raise
-    return part, descriptor
+    return name, descriptor
 
 
 def write_all(descriptor: int, chunk: bytes | memoryview) -> None:

@@ -5,13 +5,15 @@ Names and syncs only; what the files hold, `incoming` and `instances` know.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import Final
 
-from dicomnode.spool.durable import open_folder_durably
+from dicomnode.spool.durable import create_part, open_folder_durably
 
 _MOST_OPEN: Final = 64
 _ATTEMPTS: Final = 3
@@ -22,50 +24,77 @@ class OpenFolders:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._open: OrderedDict[Path, _Folder] = OrderedDict()
+        self._open: OrderedDict[str, _Folder] = OrderedDict()
 
-    def move_into(self, source: Path, target: Path, *, descriptor: int) -> None:
-        """Rename `source` to `target` and make content and entry durable.
-
-        The name comes first, and one commit of the file system's journal has both: a sync before
-        and one after the rename would wait for two.  So until this returns `target` may be half
-        after a power cut, and must not be relied on by anybody else.
+    def create_part(self, folder: str) -> Part:
+        """Make a file in the making.
 
         Parameters
         ----------
-        source : Path
-            A file, written to its end.
-        target : Path
-            Its final name; the folder is made where it is absent.
-        descriptor : int
-            Of the open file.
+        folder : str
+            Made where it is absent.
 
         Raises
         ------
         OSError
-            If it cannot be renamed or synced; then nothing stands at `target`.
+            If it cannot be made.
         """
         for attempt in range(1, _ATTEMPTS + 1):
-            folder = self._get(target.parent)
+            opened = self._get(folder)
             try:
-                # By descriptor: a folder that was removed and made again is not mistaken for
-                # the one that is going to be synced.
-                os.rename(source, target.name, dst_dir_fd=folder.descriptor)
+                name, descriptor = create_part(opened.descriptor)
             except FileNotFoundError:
-                self._forget(target.parent)
+                # Somebody removed the folder under our hands.
+                self._forget(folder)
                 if attempt == _ATTEMPTS:
                     raise
             else:
-                try:
-                    os.fsync(descriptor)
-                    folder.sync()
-                except BaseException:
-                    # What could not be synced may be gone from memory, too: never to be found.
-                    target.unlink(missing_ok=True)
-                    raise
-                return
+                break
+        return Part(opened, name, descriptor)
 
-    def _get(self, path: Path) -> _Folder:
+    def settle(self, part: Part, folder: str, name: str) -> None:
+        """Give a file in the making its final name, and make content and entry durable.
+
+        The name comes first, and one commit of the file system's journal has both: a sync before
+        and one after the rename would wait for two.  So until this returns `name` may be half
+        after a power cut, and must not be relied on by anybody else.
+
+        Parameters
+        ----------
+        part : Part
+            Written to its end; on return it has ended, by whatever way.
+        folder : str
+            Made where it is absent.
+        name : str
+            In that folder.
+
+        Raises
+        ------
+        OSError
+            If it cannot be renamed or synced; then nothing stands under that name.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            target = self._get(folder)
+            try:
+                # By descriptor: a folder that was removed and made again is not mistaken for
+                # the one that is going to be synced.
+                part.rename(target, name)
+            except FileNotFoundError:
+                self._forget(folder)
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                break
+        try:
+            os.fsync(part.descriptor)
+            target.sync()
+        except BaseException:
+            # What could not be synced may be gone from memory, too: never to be found.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=target.descriptor)
+            raise
+
+    def _get(self, path: str) -> _Folder:
         with self._guard:
             folder = self._open.get(path)
             if folder is not None:
@@ -79,17 +108,55 @@ class OpenFolders:
                 self._open.popitem(last=False)
         return folder
 
-    def _forget(self, path: Path) -> None:
+    def _forget(self, path: str) -> None:
         with self._guard:
             self._open.pop(path, None)
+
+
+class Part:
+    """A file in the making.
+
+    Attributes
+    ----------
+    descriptor : int
+        Open for reading and writing.
+    """
+
+    __slots__ = ("_folder", "_name", "descriptor")
+
+    def __init__(self, folder: _Folder, name: str, descriptor: int) -> None:
+        self._folder = folder
+        self._name: str | None = name
+        self.descriptor = descriptor
+
+    def rename(self, folder: _Folder, name: str) -> None:
+        """Move it; from then on it is no file in the making any more."""
+        if self._name is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        os.rename(
+            self._name, name, src_dir_fd=self._folder.descriptor, dst_dir_fd=folder.descriptor
+        )
+        self._name = None
+
+    def close(self) -> None:
+        """Close it, and remove it if it was not moved; may be called again."""
+        name, self._name = self._name, None
+        descriptor, self.descriptor = self.descriptor, -1
+        try:
+            if name is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=self._folder.descriptor)
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 class _Folder:
     """One open folder; closed when the last of its users is done."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self.descriptor = -1
-        self.descriptor = open_folder_durably(path)
+        self.descriptor = open_folder_durably(Path(path))
         self._changed = threading.Condition()
         self._is_syncing = False
         self._begun = 0

@@ -82,7 +82,11 @@ def _find(head: bytes | bytearray, *, implicit: bool) -> dict[tuple[int, int], b
     if implicit and head[4:6].isalpha() and head[4:6].isupper():
         raise _NotPlain  # the library would take it for explicit
     while True:
-        tag, begin, length = _header(head, position, implicit=implicit)
+        if implicit:
+            group, element, length = _IMPLICIT.unpack_from(head, position)
+            tag, begin = (group, element), position + 8
+        else:
+            tag, begin, length = _explicit_header(head, position)
         if tag > _SERIES_INSTANCE_UID:
             return found
         if tag <= former or tag[0] < 0x0008:
@@ -103,6 +107,10 @@ def _header(
     if implicit:
         group, element, length = _IMPLICIT.unpack_from(head, position)
         return (group, element), position + 8, length
+    return _explicit_header(head, position)
+
+
+def _explicit_header(head: bytes | bytearray, position: int) -> tuple[tuple[int, int], int, int]:
     group, element, vr, length = _EXPLICIT.unpack_from(head, position)
     if vr in _SHORT_VRS:
         return (group, element), position + 8, length

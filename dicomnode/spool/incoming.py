@@ -5,21 +5,22 @@ Where it goes in the end and whether it is wanted, `instances` and its callers k
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 from dicomnode.errors import SpoolFull
-from dicomnode.spool.durable import create_part, write_all
-from dicomnode.spool.folders import OpenFolders
+from dicomnode.spool.digest import start_digest
+from dicomnode.spool.durable import write_all
+from dicomnode.spool.folders import OpenFolders, Part
 from dicomnode.spool.identify import identify_head
 from dicomnode.spool.part10 import Identity, read_identity, read_identity_of
 
-_HEAD_BYTES: Final = 1 << 16
+_HEAD_BYTES: Final = 1 << 14
+"""What identifies a data set stands within them, unless there is much before it."""
+
 _ROOM_ASKED_EVERY: Final = 64 * 1024**2
 
 
@@ -28,7 +29,8 @@ class Incoming:
 
     Parameters
     ----------
-    folder : Path
+    folders : OpenFolders
+    folder : str
         For files in the making, on the file system of their final place.
     header : bytes
         What stands before the data set; empty if it cannot become a file anyway.
@@ -45,7 +47,8 @@ class Incoming:
 
     def __init__(
         self,
-        folder: Path,
+        folders: OpenFolders,
+        folder: str,
         *,
         header: bytes,
         transfer_syntax_uid: str,
@@ -56,20 +59,20 @@ class Incoming:
         self._free_bytes = free_bytes
         self._room = 0
         self._head = bytearray()
-        self._digest = hashlib.sha256()
-        self._part: Path | None = None
-        self._descriptor = -1
+        self._digest = start_digest()
+        self._folders = folders
+        self._part: Part | None = None
         self._failure: SpoolFull | None = None
         self.size_bytes = 0
         try:
-            self._part, self._descriptor = create_part(folder)
-            write_all(self._descriptor, header)
+            self._part = folders.create_part(folder)
+            write_all(self._part.descriptor, header)
         except OSError as error:
             self.discard()
             raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
 
     @property
-    def sha256(self) -> str:
+    def digest(self) -> str:
         """Hexadecimal digest of what was written."""
         return self._digest.hexdigest()
 
@@ -84,21 +87,22 @@ class Incoming:
         A failure is kept in `failure`; what comes after it is only counted, so that the rest of a
         message can be read without further questions.
         """
-        self.size_bytes += len(chunk)
+        length = len(chunk)
+        self.size_bytes += length
         if len(self._head) < _HEAD_BYTES:
             self._head += chunk[: _HEAD_BYTES - len(self._head)]
-        if self._failure is not None:
+        if self._part is None:
             return
         try:
-            if self._room < len(chunk):
-                self._ask_for_room(len(chunk))
-            write_all(self._descriptor, chunk)
+            if self._room < length:
+                self._ask_for_room(length)
+            write_all(self._part.descriptor, chunk)
         except OSError as error:
             self._fail(f"the spool cannot be written: {error.strerror}")
         except SpoolFull as error:
             self._fail(str(error))
         else:
-            self._room -= len(chunk)
+            self._room -= length
             self._digest.update(chunk)
 
     def identity(self) -> Identity:
@@ -118,7 +122,7 @@ class Incoming:
             return read_identity(bytes(self._head), self._syntax)
         if self._part is None:
             raise self._failure or SpoolFull("the instance was not kept")
-        with self._part.open("rb") as file:
+        with os.fdopen(os.dup(self._part.descriptor), "rb") as file:
             file.seek(self._header_bytes)
             return read_identity_of(file, self._syntax)
 
@@ -131,13 +135,13 @@ class Incoming:
             yield bytes(self._head)
         else:
             with (
-                mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as mapped,
+                mmap.mmap(self._part.descriptor, 0, access=mmap.ACCESS_READ) as mapped,
                 memoryview(mapped) as whole,
                 whole[self._header_bytes :] as data_set,
             ):
                 yield data_set
 
-    def settle(self, path: Path, folders: OpenFolders) -> None:
+    def settle(self, folder: str, name: str) -> None:
         """Sync the file and give it its final name; on return it survives a power cut.
 
         Raises
@@ -147,20 +151,16 @@ class Incoming:
         SpoolFull
             If it was not written whole.
         """
-        if self._failure is not None or self._part is None:
+        if self._part is None:
             raise self._failure or SpoolFull("the instance was not kept")
-        folders.move_into(self._part, path, descriptor=self._descriptor)
-        self._part = None
+        self._folders.settle(self._part, folder, name)
         self.discard()
 
     def discard(self) -> None:
         """Give up what was not settled; may be called again, and after `settle`."""
         part, self._part = self._part, None
-        descriptor, self._descriptor = self._descriptor, -1
         if part is not None:
-            part.unlink(missing_ok=True)
-        if descriptor >= 0:
-            os.close(descriptor)
+            part.close()
 
     def _ask_for_room(self, wanted: int) -> None:
         free = self._free_bytes()

@@ -7,17 +7,16 @@ the same time.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from dicomnode.errors import InstanceUnreadable, SpoolFull, StateError
 from dicomnode.log import get_logger
 from dicomnode.model.instance import InstanceRef
+from dicomnode.spool.digest import start_digest
 from dicomnode.spool.durable import make_folder_durably, remove_leftovers, sync_folder
 from dicomnode.spool.folders import OpenFolders
 from dicomnode.spool.incoming import Incoming
@@ -33,7 +32,7 @@ _log = get_logger(__name__)
 
 
 class InstanceStore:
-    """The instances below one folder, as ``instances/<pipeline>/<series>/<sop>.<sha256[:16]>.dcm``.
+    """The instances below one folder, as ``instances/<pipeline>/<series>/<sop>.<digest[:16]>.dcm``.
 
     The digest in the name makes a repeated C-STORE a no-op, and keeps different objects of one SOP
     Instance UID apart.
@@ -54,13 +53,13 @@ class InstanceStore:
     def __init__(self, root: Path, *, reserve_bytes: int) -> None:
         self._root = root.resolve()
         self._folder = self._root / _FOLDER
-        self._incoming = self._root / _INCOMING
+        self._incoming = str(self._root / _INCOMING)
         self._reserve_bytes = reserve_bytes
         self._folders = OpenFolders()
         self._settling: set[str] = set()
         self._settled = threading.Condition()
         make_folder_durably(self._folder)
-        make_folder_durably(self._incoming)
+        make_folder_durably(Path(self._incoming))
 
     def free_bytes(self) -> int:
         """Return the space that may still be filled; below zero when the reserve is touched.
@@ -176,6 +175,7 @@ class InstanceStore:
                 source_ae_title=calling_ae_title,
             )
         return Incoming(
+            self._folders,
             self._incoming,
             header=header,
             transfer_syntax_uid=transfer_syntax_uid,
@@ -206,22 +206,23 @@ class InstanceStore:
         SpoolFull
             If the reserve would be touched, or the file system refuses.
         """
-        digest, size_bytes = incoming.sha256, incoming.size_bytes
+        digest, size_bytes = incoming.digest, incoming.size_bytes
         name = f"{identity.sop_instance_uid}.{digest[:_DIGEST_IN_NAME]}.dcm"
-        key = f"{_FOLDER}/{pipeline}/{identity.series_instance_uid}/{name}"
-        path = self._root / key
+        below = f"{_FOLDER}/{pipeline}/{identity.series_instance_uid}"
+        key = f"{below}/{name}"
+        folder = f"{self._root}/{below}"
+        kept: str | None = None
         try:
             if incoming.failure is not None:
                 raise incoming.failure
-            with self._alone_at(key):
-                kept = _stored_syntax(path, size_bytes) if path.exists() else None
+            self._begin_settling(key)
+            try:
+                if _is_there(f"{folder}/{name}"):
+                    kept = _make_durable_again(Path(folder, name), size_bytes)
                 if kept is None:
-                    incoming.settle(path, self._folders)
-                else:
-                    # Whoever wrote it may have died between renaming and syncing it.
-                    _sync_file(path)
-                    make_folder_durably(path.parent)
-                    sync_folder(path.parent)
+                    incoming.settle(folder, name)
+            finally:
+                self._end_settling(key)
         except OSError as error:
             raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
         finally:
@@ -232,23 +233,22 @@ class InstanceStore:
             study_instance_uid=identity.study_instance_uid,
             series_instance_uid=identity.series_instance_uid,
             transfer_syntax_uid=kept or transfer_syntax_uid,
-            sha256=digest,
+            digest=digest,
             size_bytes=size_bytes,
             key=key,
         )
 
-    @contextmanager
-    def _alone_at(self, key: str) -> Iterator[None]:
+    def _begin_settling(self, key: str) -> None:
         """Let nobody else look at a file until it is durable: it has its name before."""
         with self._settled:
-            self._settled.wait_for(lambda: key not in self._settling)
+            while key in self._settling:
+                self._settled.wait()
             self._settling.add(key)
-        try:
-            yield
-        finally:
-            with self._settled:
-                self._settling.remove(key)
-                self._settled.notify_all()
+
+    def _end_settling(self, key: str) -> None:
+        with self._settled:
+            self._settling.remove(key)
+            self._settled.notify_all()
 
     def source_ae_title(self, ref: InstanceRef) -> str:
         """Return who sent a stored instance, as its file meta information says.
@@ -286,7 +286,7 @@ class InstanceStore:
         OSError
             If the file is there and cannot be read.
         """
-        digest = hashlib.sha256()
+        digest = start_digest()
         try:
             with self.path(ref.key).open("rb") as file:
                 read_file_meta(file)
@@ -294,7 +294,7 @@ class InstanceStore:
                     digest.update(chunk)
         except (FileNotFoundError, InstanceUnreadable):
             return False
-        return digest.hexdigest() == ref.sha256
+        return digest.hexdigest() == ref.digest
 
     def path(self, key: str) -> Path:
         """Return where the file of `key` lies.
@@ -327,7 +327,7 @@ class InstanceStore:
             In the order in which they were stored: of two with one SOP Instance UID the first
             was acknowledged as the one that stays, and the second perhaps not at all.
         """
-        removed = remove_leftovers(self._folder) + remove_leftovers(self._incoming)
+        removed = remove_leftovers(self._folder) + remove_leftovers(Path(self._incoming))
         if removed:
             _log.info("leftovers_removed", count=removed)
         quarantine = Quarantine(self._root)
@@ -345,8 +345,8 @@ class InstanceStore:
                 _log.error("stored_instance_unreadable", key=key, quarantine=where)
 
     def has(self, key: str) -> bool:
-        """Whether the file of `key` is there."""
-        return self.path(key).is_file()
+        """Whether the file of a key that this store gave is there."""
+        return _is_there(f"{self._root}/{key}")
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove stored instances, and folders that become empty; what is gone already is no fault.
@@ -387,9 +387,23 @@ def checked_path(root: Path, key: str, *, below: str) -> Path:
     return path
 
 
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def _is_there(path: str) -> bool:
+    # Asked twice an instance: making a Path of it takes longer than asking.
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def _make_durable_again(path: Path, size_bytes: int) -> str | None:
+    """Sync a whole file and return its transfer syntax; None if there is none.
+
+    Whoever wrote it may have died between renaming and syncing it.
+    """
+    syntax = _stored_syntax(path, size_bytes)
+    if syntax is not None:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        make_folder_durably(path.parent)
+        sync_folder(path.parent)
+    return syntax
 
 
 def _stored_syntax(path: Path, size_bytes: int) -> str | None:
@@ -405,7 +419,7 @@ def _stored_syntax(path: Path, size_bytes: int) -> str | None:
 
 def _read_ref(path: Path, key: str) -> InstanceRef:
     meta, identity, data_set = read_stored(path)
-    digest = hashlib.sha256(data_set).hexdigest()
+    digest = start_digest(data_set).hexdigest()
     expected = f"{identity.sop_instance_uid}.{digest[:_DIGEST_IN_NAME]}.dcm"
     if path.name != expected:
         raise InstanceUnreadable(f"wanted the name {expected} for this content, found {path.name}")
@@ -419,7 +433,7 @@ def _read_ref(path: Path, key: str) -> InstanceRef:
         study_instance_uid=identity.study_instance_uid,
         series_instance_uid=identity.series_instance_uid,
         transfer_syntax_uid=meta.transfer_syntax_uid,
-        sha256=digest,
+        digest=digest,
         size_bytes=len(data_set),
         key=key,
     )

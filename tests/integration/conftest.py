@@ -9,7 +9,8 @@ from dicomnode.inference.client import TritonClient
 from dicomnode.inference.embedded import EmbeddedTriton
 from tests.support.postgres import Postgres
 
-TEST_MODELS = Path(__file__).resolve().parents[1] / "support" / "triton_models"
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
+TEST_MODELS = SUPPORT / "triton_models"
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +33,18 @@ def triton_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded
 def triton(triton_server: EmbeddedTriton) -> Iterator[TritonClient]:
     """A client of that server."""
     with TritonClient(triton_server.address, timeout_seconds=20) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonClient]:
+    """A client of a tritonserver with stand-ins for published models, and models of every style."""
+    server = EmbeddedTriton(
+        repositories=[SUPPORT / "clara_models", SUPPORT / "layout_models"],
+        run_dir=tmp_path_factory.mktemp("stand-ins"),
+        startup_seconds=60,
+    )
+    with server, TritonClient(server.address, timeout_seconds=60) as client:
         yield client
 
 

@@ -448,7 +448,7 @@ def note(database, kind, uid):
             kind=kind,
             sop_class_uid=CT_IMAGE,
             sop_instance_uid=uid,
-            sha256=None,
+            digest=None,
             calling_ae_title="TEST",
             at=datetime.now(UTC),
         )

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from dicomnode.errors import InferenceUnavailable
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.processes import Process, descendants
+from dicomnode.inference.repository import with_instances
 from dicomnode.inference.shared_memory import FOLDER
 
 DIE = 2
@@ -112,6 +115,11 @@ def test_a_killed_server_comes_back_at_the_same_address(server: EmbeddedTriton):
     with TritonClient(address, timeout_seconds=20, shared_memory=False) as client:
         os.kill(process.pid, signal.SIGKILL)
         wait_for(lambda: not server.is_up(), seconds=5)
+        # Nobody can take its port meanwhile.
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", int(address.rpartition(":")[2])))
+        wait_for(lambda: server.explain() is not None, seconds=5)
+        assert server.explain().startswith("the embedded inference server was ended by SIGKILL")
         client.wait_ready(["awkward"], deadline_seconds=30)
 
         answer = client.infer("awkward", order(0), LABELS)
@@ -119,6 +127,87 @@ def test_a_killed_server_comes_back_at_the_same_address(server: EmbeddedTriton):
     assert answer["LABELS"].shape == (3, 5, 7)
     assert server.address == address
     wait_for(server.is_up)
+    assert server.explain() is None
+
+
+@pytest.mark.parametrize(
+    "whom", ["the server", pytest.param("server and guardian", marks=pytest.mark.slow)]
+)
+def test_a_server_that_lives_and_does_not_answer_is_started_again(
+    tmp_path: Path, test_models: Path, whom: str
+):
+    with EmbeddedTriton(
+        repositories=[test_models], run_dir=tmp_path, startup_seconds=60, hung_seconds=0.2
+    ) as server:
+        process = process_of(server)
+        ours = {each.pid for each in descendants(process.parent_pid)} | {process.parent_pid}
+        os.kill(process.pid, signal.SIGSTOP)
+        if whom == "server and guardian":
+            os.kill(process.parent_pid, signal.SIGSTOP)
+
+        wait_for(lambda: server.explain() is not None)
+        assert "lived and did not answer" in server.explain()
+        wait_for(server.is_up)
+
+        assert process_of(server).pid != process.pid
+        wait_for(lambda: not any(is_alive(pid) for pid in ours), seconds=5)
+        with TritonClient(server.address, timeout_seconds=20, shared_memory=False) as client:
+            assert client.infer("awkward", order(0), LABELS)["LABELS"].shape == (3, 5, 7)
+
+
+MEETING = """
+import time
+from pathlib import Path
+import numpy as np
+import SimpleITK
+import triton_python_backend_utils as pb_utils
+
+HERE = Path(__file__).resolve().parent
+
+class TritonPythonModel:
+    def initialize(self, args):
+        print("here is instance", args["model_instance_name"])
+        self.name = args["model_instance_name"]
+
+    def execute(self, requests):
+        (HERE / f"{self.name}.came").touch()
+        end = time.monotonic() + 10
+        while len(list(HERE.glob("*.came"))) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        threads = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+        said = np.array([len(list(HERE.glob("*.came"))), threads], np.int16)
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("B", said)]) for _ in requests]
+"""
+
+
+def test_instances_compute_at_once_with_as_many_threads_as_configured(tmp_path: Path):
+    threads = 3
+    write_model(tmp_path / "models" / "meeting", MEETING)
+    repositories = with_instances(
+        [tmp_path / "models"], {"meeting": 2}, folder=tmp_path / "run" / "models"
+    )
+    with (
+        EmbeddedTriton(
+            repositories=repositories,
+            run_dir=tmp_path / "run",
+            startup_seconds=60,
+            model_threads=threads,
+        ) as server,
+        TritonClient(server.address, timeout_seconds=20) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        asked = [
+            pool.submit(
+                client.infer, "meeting", {"A": np.zeros(1, np.int16)}, {"B": (np.int16, (2,))}
+            )
+            for _ in range(2)
+        ]
+        said = [each.result()["B"].tolist() for each in asked]
+
+    # Each was answered while the other was inside.
+    assert said == [[2, threads], [2, threads]]
+    # What models print is kept.
+    assert "here is instance meeting_0_1" in server.log_file.read_text()
 
 
 def test_a_model_whose_process_died_comes_back(server: EmbeddedTriton):

@@ -18,6 +18,7 @@ import pytest
 from dicomnode.errors import (
     InferenceCancelled,
     InferenceError,
+    InferenceInterrupted,
     InferenceRejected,
     InferenceTimeout,
     InferenceUnavailable,
@@ -216,7 +217,9 @@ def test_giving_up_reaches_the_server(manifest: Manifest, volume: np.ndarray):
         assert script.cancelled.wait(5)
 
 
-def test_a_server_that_dies_in_a_call_is_unavailable(manifest: Manifest, volume: np.ndarray):
+def test_a_server_that_dies_in_a_call_is_told_from_one_that_is_away(
+    manifest: Manifest, volume: np.ndarray
+):
     """The connection ends under the call, as when the process is killed."""
     code = (
         "import sys\n"
@@ -243,7 +246,7 @@ def test_a_server_that_dies_in_a_call_is_unavailable(manifest: Manifest, volume:
 
         error = asked.exception(timeout=20)
 
-    assert isinstance(error, InferenceUnavailable)
+    assert isinstance(error, InferenceInterrupted)
     assert error.retryable
 
 

@@ -4,7 +4,6 @@ What is expected is computed here, in numpy, from the definitions: no code of th
 orientation, crop, resampling, area averaging or class order.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,8 @@ import pytest
 
 from dicomnode.config import Config
 from dicomnode.errors import ModelContractMismatch
+from dicomnode.imaging.grid import ModelGrids
 from dicomnode.inference.client import TritonClient
-from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.manifest import CONTRACTS, find_manifests
 from dicomnode.inference.measure import describe_segments
 from dicomnode.inference.ratios import Segmented
@@ -23,20 +22,15 @@ from dicomnode.pipeline.asking import classify_volume, label_volume
 from dicomnode.pipeline.setup import build_setups
 from dicomnode.spool.workspace import Workspace
 
-STAND_INS = Path(__file__).resolve().parents[1] / "support" / "clara_models"
 MANIFESTS = find_manifests([CONTRACTS])
 
 # Source spacing and the network's, X, Y, Z.
 SPACING, NETWORK = (1.5, 1.6, 3.0), (0.8, 0.8, 5.0)
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonClient]:
-    server = EmbeddedTriton(
-        repositories=[STAND_INS], run_dir=tmp_path_factory.mktemp("clara"), startup_seconds=60
-    )
-    with server, TritonClient(server.address, timeout_seconds=60) as client:
-        yield client
+@pytest.fixture
+def client(stand_ins: TritonClient) -> TritonClient:
+    return stand_ins
 
 
 def lungs_lps(shape=(37, 150, 170)) -> np.ndarray:
@@ -141,7 +135,7 @@ def test_segmentation_is_that_of_an_independent_computation(
 ):
     hu = lungs_lps()
 
-    labels = label_volume(client, MANIFESTS[name], volume_of(hu, turned=turned), [])
+    labels = label_volume(client, MANIFESTS[name], ModelGrids(volume_of(hu, turned=turned)), [])
 
     lead = lead_of_class_1(hu, clip, edge, sign)
     found = labels[:, ::-1, ::-1] if turned else labels
@@ -176,7 +170,9 @@ def test_classification_is_that_of_an_independent_computation(
     volume = volume_of(hu, turned=turned)
     seen = mask[:, ::-1, ::-1] if turned else mask
 
-    found = classify_volume(client, MANIFESTS[name], volume, [found_lungs(volume, seen)])
+    found = classify_volume(
+        client, MANIFESTS[name], ModelGrids(volume), [found_lungs(volume, seen)]
+    )
 
     score = expected_score(hu, mask)
     assert 0.55 < score < 0.95
@@ -197,7 +193,8 @@ def test_another_orientation_gives_another_score(client: TritonClient):
     )
 
     scores = [
-        classify_volume(client, each, volume, [lungs]).scores[1][1] for each in (manifest, wrong)
+        classify_volume(client, each, ModelGrids(volume), [lungs]).scores[1][1]
+        for each in (manifest, wrong)
     ]
 
     assert abs(scores[0] - scores[1]) > 0.01
@@ -207,7 +204,7 @@ def test_without_lungs_there_is_nothing_to_classify(client: TritonClient):
     volume = volume_of(lungs_lps(), turned=False)
     lungs = found_lungs(volume, np.zeros(volume.voxels_hu.shape, bool))
 
-    assert classify_volume(client, MANIFESTS["clara-covid"], volume, [lungs]) is None
+    assert classify_volume(client, MANIFESTS["clara-covid"], ModelGrids(volume), [lungs]) is None
 
 
 @pytest.mark.parametrize(("value", "answer"), [(100, "covid-positive"), (-100, "covid-negative")])
@@ -217,7 +214,9 @@ def test_a_nifti_model_reads_the_volume_in_the_order_x_y_z(
     hu = np.full((7, 9, 11), -value, np.int16)
     hu[3, 2, 1] = value
 
-    found = classify_volume(client, MANIFESTS["monai-covid"], volume_of(hu, turned=False), [])
+    found = classify_volume(
+        client, MANIFESTS["monai-covid"], ModelGrids(volume_of(hu, turned=False)), []
+    )
 
     assert found.answer.value == answer
     assert found.scores == ()

@@ -16,6 +16,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from dicomnode.errors import (
     InferenceError,
+    InferenceInterrupted,
     InferenceRejected,
     InferenceTimeout,
     InferenceUnavailable,
@@ -379,6 +380,7 @@ class _Answering(service_pb2_grpc.GRPCInferenceServiceServicer):
     ("code", "text", "error"),
     [
         (grpc.StatusCode.UNAVAILABLE, "queue is full", InferenceUnavailable),
+        (grpc.StatusCode.UNAVAILABLE, "Socket closed", InferenceInterrupted),
         (grpc.StatusCode.NOT_FOUND, "unknown model", InferenceUnavailable),
         (grpc.StatusCode.CANCELLED, "shutting down", InferenceUnavailable),
         (grpc.StatusCode.ABORTED, "shutting down", InferenceUnavailable),
@@ -394,7 +396,7 @@ class _Answering(service_pb2_grpc.GRPCInferenceServiceServicer):
         (
             grpc.StatusCode.INTERNAL,
             "Stub process 'lung_0_0' is not healthy.",
-            InferenceUnavailable,
+            InferenceInterrupted,
         ),
         (grpc.StatusCode.UNIMPLEMENTED, "no such call", InferenceRejected),
         (grpc.StatusCode.UNAUTHENTICATED, "who?", InferenceRejected),

@@ -52,6 +52,9 @@ class FakeTriton:
     def is_ready(self, _models: Iterable[str] = ()) -> bool:
         return True
 
+    def missing(self, _models: Iterable[str] = ()) -> str:
+        return ""
+
     def wait_ready(self, models: Iterable[str], **_named: Any) -> None:
         """Be ready."""
 

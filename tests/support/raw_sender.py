@@ -7,6 +7,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from dicomnode.spool.digest import start_digest
+
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 P_DATA, RELEASE_RQ = 0x04, 0x05
@@ -35,8 +37,8 @@ class Instance:
         )
 
     @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.data_set).hexdigest()
+    def digest(self) -> str:
+        return start_digest(self.data_set).hexdigest()
 
 
 def explicit(group: int, element: int, vr: bytes, value: bytes) -> bytes:

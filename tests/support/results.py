@@ -95,7 +95,7 @@ def end_job(folder: Path, database: Database) -> EndedJob:
         study_instance_uid=str(made.evidence[0].StudyInstanceUID),
         series_instance_uid=series_uid,
         transfer_syntax_uid="1.2.840.10008.1.2.1",
-        sha256="ab" * 32,
+        digest="ab" * 32,
         size_bytes=1,
         key=f"instances/plain/{series_uid}/x.dcm",
     )

@@ -117,6 +117,7 @@ def run_worker(spec: Spec) -> None:
         client=client,
         jobs=jobs,
         destinations=config.destinations,
+        waits=(0.3, 60.0),
     )
     engine = Engine(
         database,
@@ -201,7 +202,6 @@ def _arm(spec: Spec) -> None:
 
     workflows_module.run_step = run_step  # type: ignore[assignment]
     delivery_module.record_sent = record
-    workflows_module._FIRST_WAIT_SECONDS = 0.3  # type: ignore[misc]
     (spec.folder / "seen").mkdir(exist_ok=True)
     (spec.folder / "killed").mkdir(exist_ok=True)
 

@@ -74,10 +74,11 @@ def test_only_what_may_pass_is_tried_again():
     assert {
         errors.SpoolFull,
         errors.InferenceUnavailable,
+        errors.InferenceInterrupted,
         errors.InferenceTimeout,
         errors.AssociationUnavailable,
         errors.DestinationUnavailable,
-    } == {kind for kind in LEAVES if kind.retryable}
+    } == {kind for kind in OURS if kind.retryable}
 
 
 @pytest.mark.parametrize("transient", [True, False])

@@ -89,7 +89,7 @@ def prepared(tmp_path, config):
                 study_instance_uid="1.2",
                 series_instance_uid=SERIES,
                 transfer_syntax_uid="1.2.840.10008.1.2.1",
-                sha256="a" * 64,
+                digest="a" * 64,
                 size_bytes=1,
                 key=f"instances/chest/{SERIES}/1.dcm",
             ),

@@ -27,7 +27,7 @@ def config(tmp_path):
             kind="kept-first",
             sop_class_uid=CT,
             sop_instance_uid="1.2.3.4",
-            sha256="a" * 64,
+            digest="a" * 64,
             calling_ae_title="CT1",
             at=AT,
         )

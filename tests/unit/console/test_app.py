@@ -48,7 +48,7 @@ def record_series(database, series="1.2.3", *, calling_ae_title="CT1"):
                 study_instance_uid="1.2",
                 series_instance_uid=series,
                 transfer_syntax_uid="1.2.840.10008.1.2.1",
-                sha256="a" * 64,
+                digest="a" * 64,
                 size_bytes=1,
                 key=f"instances/chest/{series}/1.dcm",
             ),

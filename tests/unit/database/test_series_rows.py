@@ -35,7 +35,7 @@ def ref(number, *, series="1.2.3", content="a"):
         study_instance_uid="1.2",
         series_instance_uid=series,
         transfer_syntax_uid="1.2.840.10008.1.2.1",
-        sha256=content * 64,
+        digest=content * 64,
         size_bytes=1234,
         key=f"instances/chest/{series}/{number}.{content}.dcm",
     )
@@ -93,7 +93,7 @@ def test_of_two_contents_of_one_uid_the_first_is_kept(database):
 
     [second] = record(database, ref(1, content="b"))
 
-    assert (second.is_new, second.sha256) == (False, "a" * 64)
+    assert (second.is_new, second.digest) == (False, "a" * 64)
     with database.begin() as transaction:
         assert list_instances(transaction, "chest", "1.2.3") == (ref(1, content="a"),)
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from dicomnode.imaging import grid as grid_module
 from dicomnode.imaging.export import write_volume
-from dicomnode.imaging.grid import needs_resampling, to_model_grid
+from dicomnode.imaging.grid import ModelGrids, needs_resampling, straighten, to_model_grid
 from dicomnode.imaging.volume import read_volume
 from dicomnode.model.volume import SourceFrame, Volume, VolumeGeometry
 from tests.support.ct import BRIGHT_HU, asymmetric_hu, bright_kji, make_series
@@ -74,6 +75,21 @@ def test_labels_of_a_tilted_volume_go_back_onto_the_slices_they_belong_to(shear)
 
     assert back.shape == SHAPE_KJI
     np.testing.assert_array_equal(back, labels)
+
+
+def test_each_grid_of_a_volume_is_made_once(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        grid_module, "straighten", lambda volume: made.append(volume) or straighten(volume)
+    )
+    tilted = _volume(shear=(0.0, 0.62))
+
+    grids = ModelGrids(tilted)
+    first, other = grids.to("LPS"), grids.to("RAS")
+
+    assert grids.to("LPS") is first
+    np.testing.assert_array_equal(other.voxels_hu, first.voxels_hu[:, ::-1, ::-1])
+    assert made == [tilted]
 
 
 def test_a_bright_voxel_found_by_a_model_is_marked_in_its_own_slice():

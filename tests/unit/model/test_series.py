@@ -12,12 +12,12 @@ FIRST = InstanceRef(
     study_instance_uid="1.2",
     series_instance_uid="1.2.3",
     transfer_syntax_uid="1.2.840.10008.1.2.1",
-    sha256="a" * 64,
+    digest="a" * 64,
     size_bytes=1234,
     key="1.2.3/1.2.3.1.dcm",
 )
-SECOND = replace(FIRST, sop_instance_uid="1.2.3.2", sha256="b" * 64)
-THIRD = replace(FIRST, sop_instance_uid="1.2.3.10", sha256="c" * 64)
+SECOND = replace(FIRST, sop_instance_uid="1.2.3.2", digest="b" * 64)
+THIRD = replace(FIRST, sop_instance_uid="1.2.3.10", digest="c" * 64)
 
 
 def test_the_order_of_arrival_does_not_matter():
@@ -31,7 +31,7 @@ def test_another_instance_makes_another_content():
 
 
 def test_other_bytes_under_the_same_uid_make_another_content():
-    assert content_digest([FIRST]) != content_digest([replace(FIRST, sha256="d" * 64)])
+    assert content_digest([FIRST]) != content_digest([replace(FIRST, digest="d" * 64)])
 
 
 def test_where_the_bytes_lie_does_not_matter():

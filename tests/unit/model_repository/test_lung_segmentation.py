@@ -162,6 +162,93 @@ def test_the_trachea_is_not_lung(thorax):
     assert (labels > 0)[airway].mean() < 0.02
 
 
+def ball(hu, spacing, center_kji, radius_mm):
+    grids = np.ogrid[tuple(slice(0, n) for n in hu.shape)]
+    parts = zip(grids, center_kji, spacing, strict=True)
+    return sum(((grid - at) * mm) ** 2 for grid, at, mm in parts) < radius_mm**2
+
+
+@pytest.mark.parametrize("gap_mm", [10, 0], ids=["beside", "touching"])
+def test_arms_at_the_patients_sides_change_nothing(thorax, gap_mm):
+    hu, _, spacing = thorax
+    with_arms = hu.copy()
+    row = hu.shape[1] // 2
+    body = np.flatnonzero(hu[40, row] > -300)[[0, -1]]
+    j, i = np.ogrid[: hu.shape[1], : hu.shape[2]]
+    for edge, outward in zip(body, (-1, 1), strict=True):
+        from_bone = np.hypot(
+            (j - row) * spacing[1], (i - edge) * spacing[2] - outward * 20 - outward * gap_mm
+        )
+        with_arms[:, from_bone < 22] = np.maximum(with_arms[:, from_bone < 22], 50)
+        with_arms[:, from_bone < 9] = 600
+
+    labels = segment_lungs(with_arms, spacing)
+
+    assert (with_arms != hu).any()
+    assert np.array_equal(labels, segment_lungs(hu, spacing))
+
+
+@pytest.mark.parametrize(
+    ("center_kji", "radius_mm"), [((40, 95, 55), 24), ((45, 100, 50), 20), ((50, 90, 145), 24)]
+)
+@pytest.mark.parametrize("hu_within", [40, -980], ids=["consolidation", "bulla"])
+def test_what_a_lung_encloses_belongs_to_it(thorax, center_kji, radius_mm, hu_within):
+    hu, truth, spacing = thorax
+    inside = ball(hu, spacing, center_kji, radius_mm)
+    around = ball(hu, spacing, center_kji, radius_mm + 10)
+    assert (truth[around] == truth[center_kji]).mean() > 0.98
+
+    labels = segment_lungs(np.where(inside, np.int16(hu_within), hu), spacing)
+
+    assert (labels[inside] == truth[center_kji]).mean() > 0.98
+    assert dice(labels > 0, truth > 0) > 0.97
+
+
+@pytest.mark.parametrize(
+    ("center_kji", "radius_mm"), [((30, 125, 50), 35), ((30, 120, 50), 50), ((15, 90, 140), 60)]
+)
+def test_a_consolidation_at_the_pleura_costs_itself_and_swallows_nothing(
+    thorax, center_kji, radius_mm
+):
+    hu, truth, spacing = thorax
+    before = (segment_lungs(hu, spacing) > 0) & (truth == 0)
+    dense = ball(hu, spacing, center_kji, radius_mm) & (truth > 0)
+    assert dense.sum() * np.prod(spacing) / 1000 > 50
+
+    labels = segment_lungs(np.where(dense, np.int16(40), hu), spacing)
+
+    rest = (truth > 0) & ~dense
+    assert dice((labels > 0) & ~dense, rest) > 0.97
+    beyond = (labels > 0) & (truth == 0)
+    assert beyond.sum() < 1.05 * before.sum()
+
+
+def test_contrast_in_heart_and_vessels_changes_little(thorax):
+    hu, truth, spacing = thorax
+    heart = ball(hu, spacing, (35, 85, 105), 55) & (hu > 0) & (hu < 80)
+    bright = heart | ((truth > 0) & (hu > -100))
+
+    labels = segment_lungs(np.where(bright, np.int16(350), hu), spacing)
+
+    assert dice(labels == 1, truth == 1) > 0.97
+    assert dice(labels == 2, truth == 2) > 0.97
+    assert (
+        not labels[heart & (truth == 0)].any() or (labels[heart & (truth == 0)] > 0).mean() < 0.02
+    )
+
+
+@pytest.mark.parametrize("mean_hu", [-960, -600], ids=["emphysema", "ground glass"])
+def test_lungs_that_are_ill_throughout_are_found(thorax, mean_hu):
+    hu, truth, spacing = thorax
+    noise = np.random.default_rng(4).normal(0, 45, hu.shape)
+    ill = np.where((truth > 0) & (hu < -700), np.clip(mean_hu + noise, -1024, 0), hu)
+
+    labels = segment_lungs(ill.astype(np.int16), spacing)
+
+    assert dice(labels == 1, truth == 1) > 0.95
+    assert dice(labels == 2, truth == 2) > 0.95
+
+
 def test_gas_in_the_stomach_is_not_lung(thorax):
     hu, truth, spacing = thorax
 

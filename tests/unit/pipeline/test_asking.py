@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dicomnode.imaging.grid import ModelGrids
 from dicomnode.inference.manifest import SHIPPED_MODELS, find_manifests
 from dicomnode.inference.measure import describe_segments
 from dicomnode.inference.ratios import Segmented
@@ -62,7 +63,7 @@ def make_volume(*, shear=(0.0, 0.0), places=None):
 def test_labels_of_a_model_lie_on_the_slices_of_the_source(geometry):
     volume, client = make_volume(**geometry), Threshold()
 
-    first = label_volume(client, MANIFESTS["lung"], volume, [])
+    first = label_volume(client, MANIFESTS["lung"], ModelGrids(volume), [])
     lungs = np.where(np.arange(SHAPE_KJI[2]) < 9, first, 0).astype(np.uint8)
     found = [
         Segmented(
@@ -77,7 +78,7 @@ def test_labels_of_a_model_lie_on_the_slices_of_the_source(geometry):
             ),
         )
     ]
-    second = label_volume(client, MANIFESTS["opacities"], volume, found)
+    second = label_volume(client, MANIFESTS["opacities"], ModelGrids(volume), found)
 
     np.testing.assert_array_equal(first, volume.voxels_hu > 0)
     np.testing.assert_array_equal(second, first + (lungs > 0))

@@ -85,7 +85,7 @@ class Site:
                     study_instance_uid="1.2",
                     sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
                     transfer_syntax_uid="1.2.840.10008.1.2.1",
-                    sha256="ab" * 32,
+                    digest="ab" * 32,
                     size_bytes=8,
                     key=key,
                     received_at=at,

@@ -8,10 +8,10 @@ import pytest
 from pydicom import dcmread
 
 from dicomnode.database.job_rows import set_job
-from dicomnode.errors import InferenceUnavailable, ModelContractMismatch
+from dicomnode.errors import InferenceInterrupted, InferenceUnavailable, ModelContractMismatch
 from dicomnode.pipeline import analysis
 from dicomnode.pipeline.identifiers import analysis_workflow_id
-from dicomnode.pipeline.steering import cancel_job
+from dicomnode.pipeline.steering import cancel_job, retry_job
 
 
 def test_a_series_is_analyzed_and_delivered(bench):
@@ -117,6 +117,41 @@ def test_while_the_inference_server_is_away_the_job_waits_longer_each_time(bench
     assert bench.job(job_id).reason is None
     # The volume was made once.
     assert bench.client.asked.count("lung") == 1
+
+
+def test_a_series_that_the_inference_server_never_survives_is_given_up(bench):
+    bench.client.fault = InferenceInterrupted("the model's process ended")
+    job_id = bench.submit_series()
+
+    for count in range(1, 5):
+        assert bench.jobs.run_next() == "wait"
+        assert (bench.job(job_id).state, bench.job(job_id).interruptions) == ("waiting", count)
+    assert bench.jobs.run_next() == "failed"
+
+    job = bench.job(job_id)
+    assert (job.reason, job.interruptions) == ("InferenceInterrupted", 5)
+    assert job.sentence == (
+        "attempt 5 that the inference server did not survive: the model's process ended"
+    )
+    assert not bench.jobs.waiting
+
+    # An operator who gave the model more memory may ask again, from the first attempt on.
+    retry_job(bench.database, bench.jobs, job_id)
+    assert bench.jobs.run_next() == "wait"
+    assert bench.job(job_id).interruptions == 1
+    bench.client.fault = None
+    assert bench.jobs.run_next() == "done"
+
+
+def test_an_absent_server_is_waited_for_however_often_it_was_interrupted(bench):
+    job_id = bench.submit_series()
+    for fault in [InferenceInterrupted("ended"), *[InferenceUnavailable("away")] * 9]:
+        bench.client.fault = fault
+        assert bench.jobs.run_next() == "wait"
+
+    assert bench.job(job_id).interruptions == 1
+    # Jobs that were interrupted together come back one by one.
+    assert 5 < bench.jobs.delays[analysis_workflow_id(job_id, 2)] < 10
 
 
 def test_a_fault_that_no_retry_mends_fails_the_job_in_words(bench):

@@ -18,11 +18,11 @@ FIRST = InstanceRef(
     study_instance_uid="1.2.3",
     series_instance_uid="1.2.3.1",
     transfer_syntax_uid="1.2.840.10008.1.2.1",
-    sha256="a" * 64,
+    digest="a" * 64,
     size_bytes=1000,
     key="instances/chest/1.2.3.1/1.2.3.4.aaaaaaaaaaaaaaaa.dcm",
 )
-OTHER = replace(FIRST, sha256="b" * 64, size_bytes=900, key=FIRST.key.replace("aaaa", "bbbb"))
+OTHER = replace(FIRST, digest="b" * 64, size_bytes=900, key=FIRST.key.replace("aaaa", "bbbb"))
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_the_first_is_kept_by_default(database, make):
 
     kept, (note,) = rows(database, registry)
     assert kept == (FIRST,)
-    assert (note.kind, note.sha256, note.times) == ("kept-first", OTHER.sha256, 2)
+    assert (note.kind, note.digest, note.times) == ("kept-first", OTHER.digest, 2)
     assert (note.sop_instance_uid, note.calling_ae_title) == (FIRST.sop_instance_uid, "CT1")
 
 
@@ -95,7 +95,7 @@ def test_the_second_may_be_refused(database, make):
     assert caught.value.status == 0x0111
     kept, (note,) = rows(database, registry)
     assert kept == (FIRST,)
-    assert (note.kind, note.sha256) == ("refused", OTHER.sha256)
+    assert (note.kind, note.digest) == ("refused", OTHER.digest)
 
 
 def test_the_second_may_replace_the_first_and_opens_the_series_anew(database, make):
@@ -109,7 +109,7 @@ def test_the_second_may_replace_the_first_and_opens_the_series_anew(database, ma
 
     kept, (note,) = rows(database, registry)
     assert kept == (OTHER,)
-    assert (note.kind, note.sha256) == ("replaced", FIRST.sha256)
+    assert (note.kind, note.digest) == ("replaced", FIRST.digest)
     with database.begin() as transaction:
         row = get_series(transaction, "chest", FIRST.series_instance_uid)
         assert (row.state, row.instance_count) == ("open", 1)

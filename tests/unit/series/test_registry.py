@@ -131,7 +131,7 @@ def ref(number, *, series="1.2.3", content="a"):
         study_instance_uid="1.2",
         series_instance_uid=series,
         transfer_syntax_uid="1.2.840.10008.1.2.1",
-        sha256=content * 64,
+        digest=content * 64,
         size_bytes=1,
         key=f"instances/chest/{series}/{number}.{content}.dcm",
     )

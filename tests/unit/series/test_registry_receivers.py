@@ -22,7 +22,7 @@ def _ref(number, series=SERIES):
         study_instance_uid="1.2",
         series_instance_uid=series,
         transfer_syntax_uid="1.2.840.10008.1.2.1",
-        sha256=f"{number:064x}",
+        digest=f"{number:064x}",
         size_bytes=100,
         key=f"instances/chest/{series}/{number}.dcm",
     )

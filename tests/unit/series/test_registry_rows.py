@@ -23,7 +23,7 @@ def ref(number: int, *, series: str = SERIES, content: str = "") -> InstanceRef:
         study_instance_uid="1.2.31",
         series_instance_uid=series,
         transfer_syntax_uid="1.2.840.10008.1.2.1",
-        sha256=f"{number:04x}{content}".ljust(64, "0"),
+        digest=f"{number:04x}{content}".ljust(64, "0"),
         size_bytes=10,
         key=f"instances/chest/{series}/{uid}.{number:04x}{content}.dcm",
     )
@@ -147,7 +147,7 @@ def test_of_two_with_one_uid_and_other_content_the_first_stays(
 
 def test_an_instance_of_another_series_does_not_take_a_uid_over(make, database):
     registry = make()
-    store(registry, ref(1), replace(ref(1), series_instance_uid="1.2.6", sha256="f" * 64))
+    store(registry, ref(1), replace(ref(1), series_instance_uid="1.2.6", digest="f" * 64))
     registry.flush()
 
     assert rows(database) == (ref(1),)

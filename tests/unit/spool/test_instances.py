@@ -1,7 +1,6 @@
 """Where received instances lie, and what may not happen to them."""
 
 import errno
-import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydicom import dcmread
 
 from dicomnode.errors import InstanceUnreadable, SpoolFull, StateError
 from dicomnode.model.instance import InstanceRef
+from dicomnode.spool.digest import start_digest
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.part10 import encode_header, read_stored
 from dicomnode.spool.quarantine import Quarantine
@@ -54,7 +54,7 @@ def put_file(store: InstanceStore, path: Path, pipeline: str = "covid-ct") -> In
 
 
 def test_the_reference_says_what_was_stored_and_where(store):
-    digest = hashlib.sha256(b"content").hexdigest()
+    digest = start_digest(b"content").hexdigest()
 
     ref = put(store)
 
@@ -64,7 +64,7 @@ def test_the_reference_says_what_was_stored_and_where(store):
         study_instance_uid="1.2.3",
         series_instance_uid="1.2.5",
         transfer_syntax_uid=EXPLICIT,
-        sha256=digest,
+        digest=digest,
         size_bytes=7,
         key=f"instances/covid-ct/1.2.5/1.2.3.4.{digest[:16]}.dcm",
     )

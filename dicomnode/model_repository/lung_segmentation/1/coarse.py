@@ -147,6 +147,13 @@ def close(mask: Mask, radius_kji: Sequence[int]) -> Mask:
     return closed[k : k + slices, j : j + rows, i : i + columns]
 
 
+def fill_holes(mask: Mask) -> Mask:
+    """Add what the mask encloses on all sides; what reaches a face of the array is not enclosed."""
+    filled = SimpleITK.BinaryFillhole(to_image(mask), fullyConnected=False)
+    out: Mask = SimpleITK.GetArrayFromImage(filled).view(np.bool_)
+    return out
+
+
 def label(mask: Mask) -> NDArray[np.uint32]:
     """Number the 6-connected components from 1, the largest first."""
     components = SimpleITK.RelabelComponent(SimpleITK.ConnectedComponent(to_image(mask)))

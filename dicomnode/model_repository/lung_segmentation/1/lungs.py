@@ -11,7 +11,20 @@ from collections.abc import Sequence
 
 import numpy as np
 from airspaces import airways, body_tissue, lone_gas, outside_air
-from coarse import Box, Coarse, Mask, bounding_box, boxes, close, dilate, erode, grow, label, reduce
+from coarse import (
+    Box,
+    Coarse,
+    Mask,
+    bounding_box,
+    boxes,
+    close,
+    dilate,
+    erode,
+    fill_holes,
+    grow,
+    label,
+    reduce,
+)
 from numpy.typing import NDArray
 from refine import draw_edge
 
@@ -81,13 +94,17 @@ def find_lungs(coarse: Coarse) -> tuple[NDArray[np.uint8], Mask]:
 
 
 def _close_vessels(coarse: Coarse, sides: NDArray[np.uint8], airway: Mask) -> NDArray[np.uint8]:
-    """Close each lung over vessels and small dense spots, never into the other or an airway."""
+    """Close each lung over vessels and what it encloses, never into the other or an airway.
+
+    What lies within one lung on all sides belongs to it, however dense: consolidation, a mass, a
+    bulla.  Heart, diaphragm and chest wall are never enclosed, for the body goes on behind them.
+    """
     closed = sides.copy()
     for side in (LEFT, RIGHT):
         lung = sides == side
         if lung.any():
             box = bounding_box(lung, coarse.radius(_CLOSING_MM))
-            filled = close(lung[box], coarse.radius(_CLOSING_MM)) & ~airway[box]
+            filled = fill_holes(close(lung[box], coarse.radius(_CLOSING_MM))) & ~airway[box]
             closed[box][filled & (closed[box] == 0)] = side
     return closed
 
