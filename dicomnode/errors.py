@@ -28,6 +28,7 @@ NodeError                        code . retryable . a sentence without patient d
 |   |-- DestinationUnavailable   yes  a web service or folder that cannot be used now
 |   `-- DestinationRefused       no   a web service that does not want the request
 |-- StateError              7xx  no   stored state contradicts itself
+|   `-- StorageUnavailable         yes  the object store does not answer
 `-- DemoFailed              8xx  no
 
 Codes are the interface; texts are not.  Nothing of a patient may stand in a text.
@@ -210,6 +211,7 @@ class InferenceInterrupted(InferenceUnavailable):
     """The inference server or the model's process ended while it was asked."""
 
     code = 407
+    advice = "Nothing for one: it is asked again. Often: look at Triton's log for what ends it."
 
 
 class InferenceTimeout(InferenceError):
@@ -320,6 +322,13 @@ class StateError(NodeError):
 
     code = 700
     advice = "Read the sentence: a name that is not known, or another process at work."
+
+
+class StorageUnavailable(StateError):
+    """The object store that holds received instances and results cannot be used now."""
+
+    code = 701
+    retryable = True
 
 
 class DemoFailed(NodeError):

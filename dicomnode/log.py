@@ -45,6 +45,14 @@ Form = Literal["console", "json"]
 """For people, or one JSON object a line for machines."""
 
 
+_form: Form = "console"
+
+
+def form() -> Form:
+    """Return the form in force, for processes that this one starts."""
+    return _form
+
+
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """Return a logger whose events carry `name` as ``component``."""
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(component=name)
@@ -95,6 +103,8 @@ def configure(*, form: Form, level: str = "info") -> None:
     level : str
         The lowest level shown: ``debug``, ``info``, ``warning`` or ``error``.
     """
+    global _form  # noqa: PLW0603 - as global as what is configured below
+    _form = form
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

@@ -213,6 +213,11 @@ def _client_sections(config: Config) -> list[tuple[str, TlsClientConfig]]:
         (f"receive.commitment.peers.{index}.tls", peer.tls)
         for index, peer in enumerate(config.receive.commitment.peers)
     ]
+    sections += [
+        (f"pipelines.{name}.completion.expected_count.tls", query.tls)
+        for name, pipeline in config.pipelines.items()
+        if (query := pipeline.completion.expected_count) is not None
+    ]
     return [(path, section) for path, section in sections if section is not None]
 
 

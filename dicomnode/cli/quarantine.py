@@ -22,17 +22,17 @@ from dicomnode.database import open_database
 from dicomnode.errors import StateError
 from dicomnode.pipeline.release import release_instance
 from dicomnode.spool.durable import read_chunks, write_durably
-from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
+from dicomnode.spool.storage import open_storage
 
 app = typer.Typer(no_args_is_help=True, help="Objects that were refused or unreadable.")
 
 
 def _open(config: Path | None) -> Quarantine:
-    data_dir = load(find_file(config)).data_dir
-    if not data_dir.is_dir():
-        raise StateError(f"no node has run with {data_dir} yet")
-    return Quarantine(data_dir)
+    settings = load(find_file(config))
+    if settings.storage is None and not settings.data_dir.is_dir():
+        raise StateError(f"no node has run with {settings.data_dir} yet")
+    return open_storage(settings).quarantine
 
 
 @app.command("list")
@@ -80,15 +80,15 @@ def release(
     """Take an object out: into the pipeline it was sent to, or with --to into a file."""
     with errors_as_exits():
         settings = load(find_file(config))
-        quarantine = Quarantine(settings.data_dir)
+        storage = open_storage(settings)
+        quarantine = storage.quarantine
         if to is not None:
             write_durably(to, read_chunks(quarantine.path(identifier)))
             facts.print(f"{identifier}: written to {to}", markup=False, soft_wrap=True)
             return
-        store = InstanceStore(settings.data_dir, reserve_bytes=settings.receive.reserve_bytes)
         database = open_database(settings.database.url, data_dir=settings.data_dir)
         try:
-            ref = release_instance(quarantine, identifier, store=store, database=database)
+            ref = release_instance(quarantine, identifier, store=storage.store, database=database)
         finally:
             database.close()
         facts.print(

@@ -49,6 +49,7 @@ from dicomnode.config.services import (
     LogConfig,
     TelemetryConfig,
 )
+from dicomnode.config.storage import StorageConfig
 from dicomnode.config.tls import TlsClientConfig, TlsProfile, TlsServerConfig
 from dicomnode.config.tree import Config
 
@@ -88,6 +89,7 @@ __all__ = [
     "RetentionConfig",
     "ScConfig",
     "SegConfig",
+    "StorageConfig",
     "TelemetryConfig",
     "TlsClientConfig",
     "TlsProfile",

@@ -56,6 +56,9 @@ class ReceiveConfig(Section):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: Port = Field(11112, description="Port to listen on; 0 takes a free one.")
+    processes: int = Field(
+        1, ge=1, le=64, description="That accept on the port. More than one for more than one core."
+    )
     allowed_callers: tuple[AllowedCaller, ...] = Field(
         (), description="Who may call. Empty: any AE title, from this machine only."
     )

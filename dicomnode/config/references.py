@@ -15,6 +15,7 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[str]:
     inference = values.get("inference")
     if isinstance(inference, Mapping):
         yield from _inference_faults(inference)
+    yield from _storage_faults(values)
     pipelines = values.get("pipelines")
     destinations = values.get("destinations")
     if not isinstance(pipelines, Mapping):
@@ -37,6 +38,18 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[str]:
                     f"{destination!r}{nearest(str(destination), named)}"
                 )
     yield from _sender_faults(pipelines, named, values)
+
+
+def _storage_faults(values: Mapping[str, Any]) -> Iterator[str]:
+    storage = values.get("storage")
+    if not isinstance(storage, Mapping):
+        return
+    database = values.get("database")
+    url = database.get("url", "sqlite") if isinstance(database, Mapping) else "sqlite"
+    if url == "sqlite":
+        yield 'storage: wanted database.url = "postgresql://..." with it, found SQLite on a disk'
+    if (storage.get("access_key_id") is None) != (storage.get("secret_key_file") is None):
+        yield "storage.secret_key_file: wanted together with access_key_id, found one alone"
 
 
 def _sender_faults(

@@ -15,6 +15,7 @@ from dicomnode.config.inference import InferenceConfig
 from dicomnode.config.pipelines import PipelineConfig, RetentionConfig
 from dicomnode.config.receive import ReceiveConfig
 from dicomnode.config.services import DatabaseConfig, HealthConfig, LogConfig, TelemetryConfig
+from dicomnode.config.storage import StorageConfig
 
 ENV_PREFIX: Final = "DICOMNODE_"
 
@@ -40,6 +41,9 @@ class Config(BaseSettings):
         None, description="For `receive` and `work` alone; absent: none. `serve` has the console's."
     )
     database: DatabaseConfig = DatabaseConfig()
+    storage: StorageConfig | None = Field(
+        None, description="Absent: all processes share the disk of data_dir."
+    )
     inference: InferenceConfig = InferenceConfig()
     retention: RetentionConfig = RetentionConfig()
     pipelines: dict[Name, PipelineConfig] = Field(min_length=1)

@@ -30,6 +30,7 @@ from dicomnode.console import (
     viewer,
 )
 from dicomnode.console.envelope import Envelope
+from dicomnode.console.looks import Looks
 from dicomnode.console.parts import Parts
 from dicomnode.console.problems import add_handlers
 from dicomnode.console.uploads import MARGIN_BYTES
@@ -53,7 +54,8 @@ _UPLOADS: Final = re.compile(r"/upload|/api/v1/pipelines/[^/]+/instances")
 
 _DESCRIPTION: Final = """\
 Everything that the console shows and does.  Programs show a bearer token, if access is configured;
-`dicomnode token` makes one.  Errors are problem details (RFC 9457).  Times are ISO 8601, UTC."""
+the command dicomnode token makes one.  Errors are problem details (RFC 9457).  Times are ISO 8601,
+UTC."""
 
 
 def build_app(parts: Parts) -> FastAPI:
@@ -84,8 +86,9 @@ def build_app(parts: Parts) -> FastAPI:
     for module in _ROUTERS:
         app.include_router(module.build_router(parts))
     volumes = open_volumes(parts)
-    app.include_router(viewer.build_router(parts, volumes))
-    app.include_router(api_results.build_router(parts, volumes))
+    looks = Looks(parts)
+    for pictured in (viewer, api_results):
+        app.include_router(pictured.build_router(parts, volumes, looks))
     return app
 
 

@@ -282,9 +282,10 @@ class SceneCache:
                 done: Future[Scene] = Future()
                 done.set_result(scene)
                 return done
-            if key not in self._coming:
-                self._coming[key] = self._pool.submit(self._run, key, load)
-            return self._coming[key]
+            coming = self._coming.get(key)
+            if coming is None or coming.cancelled():
+                coming = self._coming[key] = self._pool.submit(self._run, key, load)
+            return coming
 
     def _run(self, key: str, load: Callable[[], Scene]) -> Scene:
         try:

@@ -348,6 +348,7 @@ class TritonClient:
         cancelled: Callable[[], bool] | None,
     ) -> dict[str, NDArray[Any]]:
         self._regions.unregister_held()
+        self._regions.sweep_now_and_then()
         with ExitStack() as regions:
             asked = [self._input(name, array, regions) for name, array in inputs.items()]
             wanted: list[Any] = []

@@ -22,11 +22,13 @@ from dicomnode.metrics.page import Page
 from dicomnode.metrics.zeros import begin_at_zero
 from dicomnode.node.console import start_console
 from dicomnode.node.foundation import Foundation, Loop
-from dicomnode.node.receiver import Receiver, start_receiver
+from dicomnode.node.receiver import Receiver
+from dicomnode.node.receivers import start_receivers
 from dicomnode.node.worker import start_worker
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 from dicomnode.spool.quarantine import Quarantine
+from dicomnode.spool.storage import Storage, open_storage
 from dicomnode.tls import check_files
 
 
@@ -75,6 +77,7 @@ class Node:
         self._loops: dict[str, Loop] = {}
         self._is_stopping = False
         self._readiness = Readiness(self._components())
+        self._storage: Storage | None = None
         self._database: Database | None = None
         self._client: TritonClient | None = None
         self._receiver: Receiver | None = None
@@ -104,6 +107,8 @@ class Node:
         check_files(config)
         config.data_dir.mkdir(parents=True, exist_ok=True)
         self._start_telemetry()
+        storage = open_storage(config)
+        self._storage = storage
         database = open_database(config.database.url, data_dir=config.data_dir)
         self._database = database
         self._parts.callback(database.close)
@@ -113,6 +118,7 @@ class Node:
             config=config,
             setups=self._setups,
             database=database,
+            storage=storage,
             jobs=jobs,
             parts=self._parts,
             is_whole=self._roles == ALL_ROLES,
@@ -123,7 +129,7 @@ class Node:
         if "work" in self._roles:
             self._client = start_worker(base, names=self._queues, on_lost=self._on_lost)
         if "receive" in self._roles:
-            self._receiver = start_receiver(base)
+            self._receiver = start_receivers(base)
         if "console" in self._roles:
             asks = "work" in self._roles and ANALYZE_QUEUE in self._queues
             self._console = start_console(
@@ -229,6 +235,8 @@ class Node:
 
     def _components(self) -> dict[str, Callable[[], str | None]]:
         found: dict[str, Callable[[], str | None]] = {"database": self._ask_database}
+        if self._config.storage is not None:
+            found["storage"] = self._ask_storage
         if "receive" in self._roles:
             found["receive"] = lambda: None if self._receiver is not None else "not listening"
             found["spool"] = self._ask_spool
@@ -243,6 +251,9 @@ class Node:
         except OSError as error:
             return f"cannot be used: {error.strerror}"
         return None if free >= reserve else f"{free} bytes are free, the reserve is {reserve}"
+
+    def _ask_storage(self) -> str | None:
+        return "not open" if self._storage is None else self._storage.ping()
 
     def _ask_database(self) -> str | None:
         if self._database is None:

@@ -26,9 +26,6 @@ from dicomnode.pipeline.intake import FileIntake, RowSink
 from dicomnode.receive.notes import IgnoredInstances
 from dicomnode.receive.sink import InstanceSink
 from dicomnode.receive.store import StoreHandler
-from dicomnode.spool.instances import InstanceStore
-from dicomnode.spool.quarantine import Quarantine
-from dicomnode.spool.results import Outbox
 
 _ASKED_SECONDS: Final = 3.0
 """How long an answer of a component holds for pages and probes."""
@@ -85,8 +82,7 @@ def _parts(
     repository: SyslogRepository | None,
 ) -> Parts:
     config, database = base.config, base.database
-    store = InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes)
-    quarantine = Quarantine(config.data_dir)
+    store, quarantine = base.storage.store, base.storage.quarantine
     policies = build_policies(base)
     sink: InstanceSink = RowSink(
         database, {name: each.config for name, each in base.setups.items()}
@@ -110,7 +106,7 @@ def _parts(
         jobs=base.jobs,
         store=store,
         quarantine=quarantine,
-        outbox=Outbox(config.data_dir),
+        outbox=base.storage.outbox,
         intake=FileIntake(handler, sink, policies),
         flush=flush,
         readiness=probes.readiness,

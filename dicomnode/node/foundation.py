@@ -11,6 +11,7 @@ from dicomnode.config import Config
 from dicomnode.database import Database
 from dicomnode.engine import JobQueue
 from dicomnode.pipeline.setup import PipelineSetup
+from dicomnode.spool.storage import Storage
 
 NODE_SLOT: Final = "node"
 """Of a whole node, of which there is one on a database."""
@@ -42,6 +43,8 @@ class Foundation:
     setups : mapping of str to PipelineSetup
         By pipeline name.
     database : Database
+    storage : Storage
+        Received instances, results, quarantine.
     jobs : JobQueue
     parts : contextlib.ExitStack
         Takes what must be stopped and closed, in the order of starting.
@@ -54,6 +57,7 @@ class Foundation:
     config: Config
     setups: Mapping[str, PipelineSetup]
     database: Database
+    storage: Storage
     jobs: JobQueue
     parts: ExitStack
     is_whole: bool

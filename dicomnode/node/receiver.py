@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,10 +26,10 @@ from dicomnode.receive.commitment_reports import ignore_report
 from dicomnode.receive.limits import Limits
 from dicomnode.receive.notes import IgnoredInstances
 from dicomnode.receive.scp import StorageSCP
+from dicomnode.receive.seats import Seats
 from dicomnode.series.neighbors import Neighbors
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
-from dicomnode.spool.quarantine import Quarantine
 
 _CLOSE_LIMIT_SECONDS: Final = 300.0
 """A round may wait for a database that is slow, series by series."""
@@ -40,14 +41,34 @@ _log = get_logger("node")
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A receiver that runs."""
+    """A receiver that runs.
+
+    `take_over` records what dead neighbors acknowledged, and takes their series.
+    """
 
     scp: StorageSCP
     registry: SeriesRegistry
+    take_over: Callable[[], None]
 
 
-def start_receiver(base: Foundation) -> Receiver:
+def start_receiver(
+    base: Foundation,
+    *,
+    listening: socket.socket | None = None,
+    seats: Seats | None = None,
+    restores: bool = True,
+) -> Receiver:
     """Start receiving, and closing series that are complete.
+
+    Parameters
+    ----------
+    base : Foundation
+    listening : socket.socket, optional
+        One that other receivers accept on as well; else one is bound as configured.
+    seats : Seats, optional
+        Where associations are counted, shared with those.
+    restores : bool
+        Whether rows that a crash left out are looked for; else somebody has done so.
 
     Raises
     ------
@@ -55,7 +76,7 @@ def start_receiver(base: Foundation) -> Receiver:
         If the port cannot be had.
     """
     config, database, jobs = base.config, base.database, base.jobs
-    store = InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes)
+    store = base.storage.store
 
     def submit_revision(transaction: Transaction, revision: SeriesRevision) -> str | None:
         version = base.setups[revision.pipeline].version
@@ -79,8 +100,10 @@ def start_receiver(base: Foundation) -> Receiver:
         inquiry=SeriesInquiry(store, base.setups),
         receiver=neighbors.receiver,
         neighbors=neighbors,
+        rows_first=base.storage.shared is not None,
     )
-    restore()
+    if restores:
+        restore()
     registry.start()
     base.loops["series-closer"] = Loop(registry.silent_seconds, _CLOSE_LIMIT_SECONDS)
     base.parts.callback(registry.stop)
@@ -91,7 +114,7 @@ def start_receiver(base: Foundation) -> Receiver:
         config.receive,
         pipelines={each.config.ae_title: name for name, each in base.setups.items()},
         store=store,
-        quarantine=Quarantine(config.data_dir),
+        quarantine=base.storage.quarantine,
         sink=registry,
         on_commitment=partial(_take_report, database, jobs, config)
         if config.asks_for_commitment
@@ -100,11 +123,13 @@ def start_receiver(base: Foundation) -> Receiver:
         policies=build_policies(base),
         limits=build_limits(base, store, registry.flush),
         ignored=IgnoredInstances(database).note,
+        seats=seats,
+        listening=listening,
     )
     receiver.start()
     base.loops["receive-accept"] = Loop(receiver.silent_seconds, _ACCEPT_LIMIT_SECONDS)
     base.parts.callback(receiver.stop, config.drain_seconds)
-    return Receiver(receiver, registry)
+    return Receiver(receiver, registry, neighbors.look_after)
 
 
 def _neighbors(base: Foundation, restore: Callable[[], None]) -> Neighbors:

@@ -16,9 +16,6 @@ from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, queues
 from dicomnode.pipeline.looking_after import park_broken
 from dicomnode.pipeline.retention import Retention
 from dicomnode.pipeline.workflows import Workflows
-from dicomnode.spool.instances import InstanceStore
-from dicomnode.spool.quarantine import Quarantine
-from dicomnode.spool.results import Outbox
 
 _PRUNE_SECONDS: Final = 60.0
 _SWEEP_LIMIT_SECONDS: Final = 900.0
@@ -63,9 +60,9 @@ def start_worker(
         base.parts.callback(client.close)
     workflows = Workflows(
         database=base.database,
-        store=InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes),
-        quarantine=Quarantine(config.data_dir),
-        outbox=Outbox(config.data_dir),
+        store=base.storage.store,
+        quarantine=base.storage.quarantine,
+        outbox=base.storage.outbox,
         setups=base.setups,
         client=client,
         jobs=base.jobs,
@@ -97,8 +94,8 @@ def _housekeeping(base: Foundation) -> Callable[[], object]:
     config = base.config
     retention = Retention(
         base.database,
-        InstanceStore(config.data_dir, reserve_bytes=config.receive.reserve_bytes),
-        Outbox(config.data_dir),
+        base.storage.store,
+        base.storage.outbox,
         base.jobs,
         {name: each.config.retention or config.retention for name, each in base.setups.items()},
         data_dir=config.data_dir,

@@ -177,13 +177,13 @@ class Retention:
             if not found:
                 return count
 
-    def _is_orphan(self, job_id: str, folder: Path, *, is_work: bool) -> bool:
+    def _is_orphan(self, job_id: str, changed_at: float, *, is_work: bool) -> bool:
         """Whether files belong to no job, or are work files of one that has ended."""
         with self._database.begin() as transaction:
             known = known_jobs(transaction, [job_id])
         if job_id in known:
             return is_work and known[job_id]
-        return time.time() - folder.stat().st_mtime > _ORPHAN_SECONDS
+        return time.time() - changed_at > _ORPHAN_SECONDS
 
 
 def _used_share(folder: Path) -> float:

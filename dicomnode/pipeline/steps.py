@@ -52,6 +52,10 @@ _MOST_INTERRUPTIONS: Final = 5
 _log = get_logger("pipeline")
 
 
+class _MovedOn(Exception):
+    """Instances came after the job was made; the revision that holds them has its own."""
+
+
 class AnalysisSteps:
     """The steps of an analysis, with all that they need.
 
@@ -116,6 +120,9 @@ class AnalysisSteps:
             return step(job)
         except InferenceCancelled:
             return "cancelled"  # which its record says already
+        except _MovedOn:
+            self._outbox.clear_work(job.id)
+            return self._end(job, "superseded", reason="later_revision", sentence=None)
         except InferenceInterrupted as error:
             return self._interrupted(job, error)
         except NodeError as error:
@@ -144,9 +151,7 @@ class AnalysisSteps:
         with self._database.begin() as transaction:
             refs = list_instances(transaction, job.pipeline, job.series_instance_uid)
         if content_digest(refs) != job.digest:
-            # Instances came after this job was made; the revision that holds them has its own.
-            self._outbox.clear_work(job.id)
-            return self._end(job, "superseded", reason="later_revision", sentence=None)
+            raise _MovedOn
         workspace = self._workspace(job.id)
         if workspace.has("volume"):
             return "go"
@@ -234,7 +239,34 @@ class AnalysisSteps:
 
     def infer(self, job: JobRow) -> str:
         """Ask the models."""
+        workspace = self._with_findings(job)
+        # From the work files: a step that runs again after a crash finds them made.
+        volume, _paths = workspace.load_volume()
+        findings = workspace.load_findings(volume.geometry)
+        with self._database.begin() as transaction:
+            end_stage(transaction, job.id, runner=str(job.runner), models=_record(findings))
+        return "go"
+
+    def _with_volume(self, job: JobRow) -> Workspace:
+        """Return the work files, with the volume: one that was made elsewhere is made again."""
         workspace = self._workspace(job.id)
+        if not workspace.has("volume"):
+            with self._database.begin() as transaction:
+                refs = list_instances(transaction, job.pipeline, job.series_instance_uid)
+            if content_digest(refs) != job.digest:
+                raise _MovedOn
+            paths = [self._store.path(ref.key) for ref in refs]
+            watch = analysis.Stopwatch(job.pipeline)
+            contents, _decision = analysis.choose(paths, self._setup(job), watch)
+            try:
+                analysis.assemble(workspace, contents, self._setup(job), watch)
+            except SeriesFault as fault:
+                raise StateError(f"the volume cannot be made again: {fault.error}") from fault
+        return workspace
+
+    def _with_findings(self, job: JobRow) -> Workspace:
+        """Return the work files, with what the models found; they are asked where it is missing."""
+        workspace = self._with_volume(job)
         if not workspace.has("findings"):
             watch = analysis.Stopwatch(job.pipeline)
             with watch_for_cancel(self._database, job.id) as cancelled:
@@ -246,18 +278,17 @@ class AnalysisSteps:
                     cancelled=cancelled.is_set,
                 )
             self._add_seconds(job.id, watch)
-        # From the work files: a step that runs again after a crash finds them made.
-        volume, _paths = workspace.load_volume()
-        findings = workspace.load_findings(volume.geometry)
-        with self._database.begin() as transaction:
-            end_stage(transaction, job.id, runner=str(job.runner), models=_record(findings))
-        return "go"
+        return workspace
 
     def results(self, job: JobRow) -> str:
         """Make the result objects."""
+        workspace = self._with_findings(job)
+        with self._database.begin() as transaction:
+            refs = list_instances(transaction, job.pipeline, job.series_instance_uid)
+        self._store.bring(ref.key for ref in refs)
         watch = analysis.Stopwatch(job.pipeline)
         contents = analysis.write_results(
-            self._workspace(job.id),
+            workspace,
             self._setup(job),
             series_instance_uid=job.series_instance_uid,
             revision=job.revision,

@@ -6,6 +6,7 @@ associations; only the end of an association that was lost unseen is told from t
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from dicomnode.receive.limits import Limits
 from dicomnode.receive.listener import Listener
 from dicomnode.receive.reactor import request_handler
 from dicomnode.receive.recurring import Recurring
+from dicomnode.receive.seats import Seats
 from dicomnode.receive.sink import InstanceSink
 from dicomnode.receive.store import (
     NoteIgnored,
@@ -75,6 +77,10 @@ class StorageSCP:
         Those of the configuration, without quotas, by default.
     ignored : callable, optional
         Told of instances that are acknowledged and ignored.
+    seats : Seats, optional
+        Where associations are counted; those of this process alone by default.
+    listening : socket.socket, optional
+        One to accept on, in place of address and port of the configuration.
 
     Raises
     ------
@@ -95,8 +101,11 @@ class StorageSCP:
         policies: Mapping[str, StorePolicy] | None = None,
         limits: Limits | None = None,
         ignored: NoteIgnored | None = None,
+        seats: Seats | None = None,
+        listening: socket.socket | None = None,
     ) -> None:
         self._config = config
+        self._listening = listening
         self._on_commitment = on_commitment
         self._policies = dict(policies or {})
         self._limits = limits or Limits(
@@ -119,7 +128,7 @@ class StorageSCP:
             max_associations_per_peer=config.max_associations_per_peer,
         )
         self._max_per_peer = admission.max_per_peer
-        self._open = OpenAssociations(admission, self._limits, sink)
+        self._open = OpenAssociations(admission, self._limits, sink, seats=seats)
         self._commitment = commitment
         self._polled_at = time.monotonic()
         self._rejections = Recurring()
@@ -191,6 +200,7 @@ class StorageSCP:
                 max_connections_per_peer=self._max_per_peer + _SPARE_PER_PEER,
                 max_data_set_bytes=self._limits.max_instance_bytes,
                 tls=tls,
+                listening=self._listening,
                 on_poll=self._poll,
             )
         except OSError as error:

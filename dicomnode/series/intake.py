@@ -68,6 +68,8 @@ class Intake:
         By pipeline; the first of two is kept without.
     clock : callable
         Monotonic seconds.
+    rows_first : bool
+        Whether rows are durable before `instance_stored` returns, not soon after.
     """
 
     def __init__(
@@ -78,12 +80,14 @@ class Intake:
         receiver: str,
         duplicates: Mapping[str, Duplicates],
         clock: Callable[[], float],
+        rows_first: bool = False,
     ) -> None:
         self._database = database
         self._watch = watch
         self._receiver = receiver
         self._duplicates = dict(duplicates)
         self._clock = clock
+        self._rows_first = rows_first
         self._lock = threading.Lock()
         self._touched: defaultdict[str, set[Key]] = defaultdict(set)
         # Of series that are being received: what must be known of an instance before its row is
@@ -175,6 +179,8 @@ class Intake:
             first = self._first_digest(pipeline, ref)
         if first == ref.digest:
             self._rows.put(stored)
+            if self._rows_first:
+                self._rows.flush()
             return True
         return self._record_other_content(stored)
 

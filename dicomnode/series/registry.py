@@ -41,6 +41,9 @@ class SeriesRegistry:
         Monotonic seconds.
     neighbors : Neighbors or None
         Where other receivers may share the database.
+    rows_first : bool
+        Whether an instance's row must be durable before its sender is told so: where receivers
+        have no disk in common, rows are what says that an instance is there.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class SeriesRegistry:
         receiver: str = "node",
         clock: Callable[[], float] = time.monotonic,
         neighbors: Neighbors | None = None,
+        rows_first: bool = False,
     ) -> None:
         self._database = database
         self._receiver = receiver
@@ -67,7 +71,12 @@ class SeriesRegistry:
             neighbors=neighbors,
         )
         self.intake = Intake(
-            database, self.watch, receiver=receiver, duplicates=duplicates or {}, clock=clock
+            database,
+            self.watch,
+            receiver=receiver,
+            duplicates=duplicates or {},
+            clock=clock,
+            rows_first=rows_first,
         )
 
     def start(self) -> None:

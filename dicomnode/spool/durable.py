@@ -147,6 +147,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable.
+
+    Raises
+    ------
+    OSError
+        If it cannot be synced.
+    """
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def move_durably(source: Path, target: Path) -> None:
     """Rename `source` to `target` within one file system and sync both folders.
 

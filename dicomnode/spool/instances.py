@@ -1,4 +1,4 @@
-"""Received instances on disk: where they lie, how they are written, how they are found again.
+"""Received instances: where they lie, how they are written, how they are found again.
 
 Knows nothing of associations or the database.  May be called by several threads and processes at
 the same time.
@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
-from dicomnode.errors import InstanceUnreadable, SpoolFull, StateError
+from dicomnode.errors import InstanceUnreadable, SpoolFull, StorageUnavailable
 from dicomnode.log import get_logger
 from dicomnode.model.instance import InstanceRef
 from dicomnode.spool.digest import start_digest
-from dicomnode.spool.durable import make_folder_durably, remove_leftovers, sync_folder
+from dicomnode.spool.durable import make_folder_durably, remove_leftovers
 from dicomnode.spool.folders import OpenFolders
 from dicomnode.spool.incoming import Incoming
-from dicomnode.spool.part10 import Identity, encode_header, read_file_meta, read_stored
+from dicomnode.spool.keys import checked_path
+from dicomnode.spool.part10 import Identity, encode_header, read_file_meta
 from dicomnode.spool.quarantine import Quarantine
+from dicomnode.spool.shared import Copies, Shared
+from dicomnode.spool.stored import DIGEST_IN_NAME, is_there, make_durable_again, read_ref
+from dicomnode.spool.turns import Turns
 from dicomnode.standard.uids import is_valid_uid
 
 _FOLDER: Final = "instances"
 _INCOMING: Final = "incoming"
-_DIGEST_IN_NAME: Final = 16
 
 _log = get_logger(__name__)
 
@@ -43,6 +45,8 @@ class InstanceStore:
         The spool, made where it is absent.
     reserve_bytes : int
         Free space that storing must leave.
+    shared : Shared or None
+        Where instances lie for all processes; what is on the disk then are copies.
 
     Raises
     ------
@@ -50,16 +54,17 @@ class InstanceStore:
         If the folder cannot be made.
     """
 
-    def __init__(self, root: Path, *, reserve_bytes: int) -> None:
+    def __init__(self, root: Path, *, reserve_bytes: int, shared: Shared | None = None) -> None:
         self._root = root.resolve()
+        self._shared = shared
+        self._copies = None if shared is None else Copies(shared, self._root, _FOLDER)
         self._folder = self._root / _FOLDER
         self._incoming = str(self._root / _INCOMING)
         self._reserve_bytes = reserve_bytes
         self._folders = OpenFolders()
-        self._settling: set[str] = set()
-        self._settled = threading.Condition()
+        self._turns = Turns()
         make_folder_durably(self._folder)
-        make_folder_durably(Path(self._incoming))
+        self._folders.open(self._incoming)
 
     def free_bytes(self) -> int:
         """Return the space that may still be filled; below zero when the reserve is touched.
@@ -207,7 +212,7 @@ class InstanceStore:
             If the reserve would be touched, or the file system refuses.
         """
         digest, size_bytes = incoming.digest, incoming.size_bytes
-        name = f"{identity.sop_instance_uid}.{digest[:_DIGEST_IN_NAME]}.dcm"
+        name = f"{identity.sop_instance_uid}.{digest[:DIGEST_IN_NAME]}.dcm"
         below = f"{_FOLDER}/{pipeline}/{identity.series_instance_uid}"
         key = f"{below}/{name}"
         folder = f"{self._root}/{below}"
@@ -215,16 +220,20 @@ class InstanceStore:
         try:
             if incoming.failure is not None:
                 raise incoming.failure
-            self._begin_settling(key)
+            self._turns.begin(key)
             try:
-                if _is_there(f"{folder}/{name}"):
-                    kept = _make_durable_again(Path(folder, name), size_bytes)
+                if self._is_known(key):
+                    kept = make_durable_again(Path(folder, name), size_bytes)
                 if kept is None:
                     incoming.settle(folder, name)
+                    if self._copies is not None:
+                        self._copies.share(key)
             finally:
-                self._end_settling(key)
+                self._turns.end(key)
         except OSError as error:
             raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
+        except StorageUnavailable as error:
+            raise SpoolFull(str(error)) from error
         finally:
             incoming.discard()
         return InstanceRef(
@@ -238,17 +247,11 @@ class InstanceStore:
             key=key,
         )
 
-    def _begin_settling(self, key: str) -> None:
-        """Let nobody else look at a file until it is durable: it has its name before."""
-        with self._settled:
-            while key in self._settling:
-                self._settled.wait()
-            self._settling.add(key)
-
-    def _end_settling(self, key: str) -> None:
-        with self._settled:
-            self._settling.remove(key)
-            self._settled.notify_all()
+    def _is_known(self, key: str) -> bool:
+        """Whether there is a file under this key, of which a copy is had if need be."""
+        if self._copies is not None:
+            return self._copies.bring(key, anew=True)
+        return is_there(f"{self._root}/{key}")
 
     def source_ae_title(self, ref: InstanceRef) -> str:
         """Return who sent a stored instance, as its file meta information says.
@@ -272,7 +275,7 @@ class InstanceStore:
             If the file system refuses.
         """
         try:
-            self.path(ref.key).unlink(missing_ok=True)
+            self.remove([ref.key])
         except OSError as error:
             raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
 
@@ -283,9 +286,13 @@ class InstanceStore:
 
         Raises
         ------
+        StorageUnavailable
+            If it is not on a disk and cannot be fetched.
         OSError
             If the file is there and cannot be read.
         """
+        if not self._is_known(ref.key):
+            return False
         digest = start_digest()
         try:
             with self.path(ref.key).open("rb") as file:
@@ -297,14 +304,27 @@ class InstanceStore:
         return digest.hexdigest() == ref.digest
 
     def path(self, key: str) -> Path:
-        """Return where the file of `key` lies.
+        """Return where the file of `key` lies; what is not on this disk is fetched.
 
         Raises
         ------
         StateError
             If `key` names nothing below the folder of instances.
+        StorageUnavailable
+            If it is not on a disk and cannot be fetched.
         """
-        return checked_path(self._root, key, below=_FOLDER)
+        path = checked_path(self._root, key, below=_FOLDER)
+        if self._copies is not None:
+            self._copies.bring(key)
+        return path
+
+    def bring(self, keys: Iterable[str]) -> None:
+        """Have the files of instances on this disk: a copy that nobody used may have gone.
+
+        Raises StorageUnavailable if one must be fetched and cannot be.
+        """
+        for key in keys if self._copies is not None else ():
+            self.path(key)
 
     def scan(
         self, *, is_known: Callable[[str], bool] = lambda _key: False
@@ -330,23 +350,32 @@ class InstanceStore:
         removed = remove_leftovers(self._folder) + remove_leftovers(Path(self._incoming))
         if removed:
             _log.info("leftovers_removed", count=removed)
-        quarantine = Quarantine(self._root)
-        unknown: list[tuple[int, str, Path]] = []
+        quarantine = Quarantine(self._root, shared=self._shared)
+        for _, key in sorted(self._list(is_known)):
+            path = self.path(key)
+            try:
+                yield path.parts[-3], read_ref(path, key)
+            except InstanceUnreadable as error:
+                where = quarantine.take(path, reason=str(error), facts={"key": key})
+                self.remove([key])
+                _log.error("stored_instance_unreadable", key=key, quarantine=where)
+
+    def _list(self, is_known: Callable[[str], bool]) -> Iterator[tuple[float, str]]:
+        """Yield time of storing and key of what is not known."""
+        if self._shared is not None:
+            for key, stored_at, _size in self._shared.list(_FOLDER):
+                if not is_known(key):
+                    yield stored_at.timestamp(), key
+            return
         for path in self._folder.glob("*/*/*"):
             key = path.relative_to(self._root).as_posix()
             if not path.name.startswith(".") and not is_known(key) and path.is_file():
                 # Renaming a file into its place changes this time, writing it before does not.
-                unknown.append((path.stat().st_ctime_ns, key, path))
-        for _, key, path in sorted(unknown):
-            try:
-                yield path.parts[-3], _read_ref(path, key)
-            except InstanceUnreadable as error:
-                where = quarantine.take(path, reason=str(error), facts={"key": key})
-                _log.error("stored_instance_unreadable", key=key, quarantine=where)
+                yield path.stat().st_ctime_ns / 1e9, key
 
     def has(self, key: str) -> bool:
         """Whether the file of a key that this store gave is there."""
-        return _is_there(f"{self._root}/{key}")
+        return is_there(f"{self._root}/{key}") if self._shared is None else self._shared.has(key)
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove stored instances, and folders that become empty; what is gone already is no fault.
@@ -358,82 +387,14 @@ class InstanceStore:
         OSError
             If a file cannot be removed.
         """
+        paths = {key: checked_path(self._root, key, below=_FOLDER) for key in keys}
+        if self._shared is not None:
+            self._shared.remove(paths)
         folders = set()
-        for key in keys:
-            path = self.path(key)
+        for path in paths.values():
             path.unlink(missing_ok=True)
             folders.add(path.parent)
         for folder in folders:
             # Not empty: something came since, or lies there that is not ours to remove.
             with contextlib.suppress(OSError):
                 folder.rmdir()
-
-
-def checked_path(root: Path, key: str, *, below: str) -> Path:
-    """Return ``root / key`` if `key` is a plain relative path below the folder `below`.
-
-    Raises
-    ------
-    StateError
-        If it is not.
-    """
-    parts = PurePosixPath(key).parts
-    plain = "\x00" not in key and "\\" not in key and all(part not in {"..", "."} for part in parts)
-    if not plain or len(parts) < 2 or parts[0] != below or key != "/".join(parts):
-        raise StateError(f"wanted a key below {below}/, found {key!r}")
-    path = root.joinpath(*parts)
-    if not path.parent.resolve().is_relative_to(root):
-        raise StateError(f"the key {key!r} leads out of the spool")
-    return path
-
-
-def _is_there(path: str) -> bool:
-    # Asked twice an instance: making a Path of it takes longer than asking.
-    return os.path.exists(path)  # noqa: PTH110
-
-
-def _make_durable_again(path: Path, size_bytes: int) -> str | None:
-    """Sync a whole file and return its transfer syntax; None if there is none.
-
-    Whoever wrote it may have died between renaming and syncing it.
-    """
-    syntax = _stored_syntax(path, size_bytes)
-    if syntax is not None:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        make_folder_durably(path.parent)
-        sync_folder(path.parent)
-    return syntax
-
-
-def _stored_syntax(path: Path, size_bytes: int) -> str | None:
-    """Return the transfer syntax of the whole file at `path`; None if there is none."""
-    try:
-        with path.open("rb") as file:
-            meta = read_file_meta(file)
-            whole = os.fstat(file.fileno()).st_size - meta.data_set_offset == size_bytes
-    except (FileNotFoundError, InstanceUnreadable):
-        return None
-    return meta.transfer_syntax_uid if whole else None
-
-
-def _read_ref(path: Path, key: str) -> InstanceRef:
-    meta, identity, data_set = read_stored(path)
-    digest = start_digest(data_set).hexdigest()
-    expected = f"{identity.sop_instance_uid}.{digest[:_DIGEST_IN_NAME]}.dcm"
-    if path.name != expected:
-        raise InstanceUnreadable(f"wanted the name {expected} for this content, found {path.name}")
-    if path.parent.name != identity.series_instance_uid:
-        raise InstanceUnreadable("the instance lies in the folder of another series")
-    if not is_valid_uid(identity.study_instance_uid) or not is_valid_uid(identity.sop_class_uid):
-        raise InstanceUnreadable("the Study Instance UID or SOP Class UID is none (PS3.5 9.1)")
-    return InstanceRef(
-        sop_class_uid=identity.sop_class_uid,
-        sop_instance_uid=identity.sop_instance_uid,
-        study_instance_uid=identity.study_instance_uid,
-        series_instance_uid=identity.series_instance_uid,
-        transfer_syntax_uid=meta.transfer_syntax_uid,
-        digest=digest,
-        size_bytes=len(data_set),
-        key=key,
-    )

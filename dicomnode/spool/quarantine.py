@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from dicomnode.errors import StateError
 from dicomnode.spool.durable import make_folder_durably, move_durably, write_durably
+from dicomnode.spool.shared import Copies, Shared
 
 _FOLDER: Final = "quarantine"
 _ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -81,6 +82,8 @@ class Quarantine:
         When refused objects fill this much, the next ones leave their reason only: a peer must
         not be able to fill the disk with what nobody wants.  What was once acknowledged is always
         kept whole.
+    shared : Shared or None
+        Where objects lie for all processes; those in the folder then are copies.
     """
 
     def __init__(
@@ -89,7 +92,10 @@ class Quarantine:
         *,
         max_item_bytes: int = 64 * 1024**2,
         max_total_bytes: int = 2 * 1024**3,
+        shared: Shared | None = None,
     ) -> None:
+        self._shared = shared
+        self._copies = None if shared is None else Copies(shared, root.resolve(), _FOLDER)
         self._folder = root.resolve() / _FOLDER
         self._max_item_bytes = max_item_bytes
         self._max_total_bytes = max_total_bytes
@@ -124,6 +130,7 @@ class Quarantine:
         identifier = hashlib.sha256(content).hexdigest()[:32]
         with self._guard:
             path = self._folder / f"{identifier}.dcm"
+            self._bring(path)
             kept = path.stat().st_size if path.exists() else -1
             if kept < 0:
                 kept = min(len(content), self._max_item_bytes)
@@ -131,6 +138,7 @@ class Quarantine:
                     kept = 0
                 if kept:
                     write_durably(path, (memoryview(content)[:kept],))
+                    self._share(path)
                     self._total_bytes += kept
             self._record(identifier, reason, facts, size_bytes=len(content), kept_bytes=kept)
         return identifier
@@ -164,12 +172,17 @@ class Quarantine:
             # The reason first: a file without one would be a riddle after a crash.
             self._record(identifier, reason, facts, size_bytes=size, kept_bytes=size)
             move_durably(path, self._folder / f"{identifier}.dcm")
+            self._share(self._folder / f"{identifier}.dcm")
             self._total_bytes += size
         return identifier
 
     def list(self) -> tuple[QuarantinedItem, ...]:
         """Return all objects, the latest first."""
-        items = [self.get(each.stem) for each in self._folder.glob("*.json")]
+        if self._shared is None:
+            names = [each.name for each in self._folder.glob("*.json")]
+        else:
+            names = [key.rpartition("/")[2] for key, *_ in self._shared.list(_FOLDER)]
+        items = [self.get(name.removesuffix(".json")) for name in names if name.endswith(".json")]
         return tuple(sorted(items, key=lambda item: (item.last_seen, item.id), reverse=True))
 
     def count(self) -> int:
@@ -186,6 +199,7 @@ class Quarantine:
         """
         if not _ID.fullmatch(identifier):
             raise StateError(f"wanted 32 hexadecimal characters, found {identifier!r}")
+        self._bring(self._record_path(identifier), anew=True)
         try:
             record: dict[str, Any] = json.loads(self._record_path(identifier).read_bytes())
             return QuarantinedItem(**record)
@@ -204,9 +218,18 @@ class Quarantine:
         """
         self.get(identifier)
         path = self._folder / f"{identifier}.dcm"
+        self._bring(path)
         if not path.is_file():
             raise StateError(f"of {identifier} only the reason was kept")
         return path
+
+    def _bring(self, path: Path, *, anew: bool = False) -> None:
+        if self._copies is not None:
+            self._copies.bring(f"{_FOLDER}/{path.name}", anew=anew)
+
+    def _share(self, path: Path) -> None:
+        if self._copies is not None:
+            self._copies.share(f"{_FOLDER}/{path.name}")
 
     def _record_path(self, identifier: str) -> Path:
         return self._folder / f"{identifier}.json"
@@ -225,6 +248,7 @@ class Quarantine:
             raise ValueError(f"no facts that may be kept: {', '.join(unknown)}")
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         first, count = now, 1
+        self._bring(self._record_path(identifier), anew=True)
         if self._record_path(identifier).exists():
             earlier = self.get(identifier)
             first, count = earlier.first_seen, earlier.count + 1
@@ -240,3 +264,4 @@ class Quarantine:
         )
         text = json.dumps(asdict(item), indent=2) + os.linesep
         write_durably(self._record_path(identifier), text.encode("ascii"))
+        self._share(self._record_path(identifier))

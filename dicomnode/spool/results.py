@@ -11,7 +11,8 @@ from typing import Final
 
 from dicomnode.errors import StateError
 from dicomnode.spool.durable import make_folder_durably, write_durably
-from dicomnode.spool.instances import checked_path
+from dicomnode.spool.keys import checked_path
+from dicomnode.spool.shared import Copies, Shared
 
 _OUTBOX: Final = "outbox"
 _WORK: Final = "work"
@@ -26,10 +27,15 @@ class Outbox:
     ----------
     root : Path
         The spool, made where it is absent.
+    shared : Shared or None
+        Where results lie for all processes; those on the disk then are copies.  Working files
+        never leave the disk.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, shared: Shared | None = None) -> None:
         self._root = root.resolve()
+        self._shared = shared
+        self._copies = None if shared is None else Copies(shared, self._root, _OUTBOX)
         make_folder_durably(self._root / _OUTBOX)
         make_folder_durably(self._root / _WORK)
 
@@ -55,22 +61,32 @@ class Outbox:
             If job id or name cannot be part of a path.
         OSError
             If it cannot be written.
+        StorageUnavailable
+            If it is to be shared and cannot be.
         """
         if not _NAME.fullmatch(name):
             raise StateError(f"wanted a plain file name, found {name!r}")
         key = f"{_OUTBOX}/{_safe(job_id)}/{name}"
-        write_durably(self.path(key), content)
+        path = checked_path(self._root, key, below=_OUTBOX)
+        write_durably(path, content)
+        if self._copies is not None:
+            self._copies.share(key)
         return key
 
     def path(self, key: str) -> Path:
-        """Return where the result of `key` lies.
+        """Return where the result of `key` lies; what is not on this disk is fetched.
 
         Raises
         ------
         StateError
             If `key` names nothing below the outbox.
+        StorageUnavailable
+            If it is not on a disk and cannot be fetched.
         """
-        return checked_path(self._root, key, below=_OUTBOX)
+        path = checked_path(self._root, key, below=_OUTBOX)
+        if self._copies is not None:
+            self._copies.bring(key)
+        return path
 
     def remove(self, job_id: str) -> None:
         """Remove the results of a job, all of them.
@@ -82,7 +98,10 @@ class Outbox:
         OSError
             If they cannot be removed.
         """
-        _remove_tree(self._root / _OUTBOX / _safe(job_id))
+        name = _safe(job_id)
+        if self._shared is not None:
+            self._shared.remove([key for key, *_ in self._shared.list(f"{_OUTBOX}/{name}")])
+        _remove_tree(self._root / _OUTBOX / name)
 
     def work_dir(self, job_id: str) -> Path:
         """Return the folder for the working files of a job, made where it is absent.
@@ -118,16 +137,29 @@ class Outbox:
         Parameters
         ----------
         is_orphan : callable
-            Called with job id, folder, and ``is_work``: whether it holds working files.
+            Called with job id, the time of the last change in seconds since the epoch, and
+            ``is_work``: whether it is about working files.
         """
         removed = 0
-        for name in (_OUTBOX, _WORK):
-            for folder in sorted((self._root / name).iterdir()):
-                job_id = folder.name.replace("@", ":")
-                if is_orphan(job_id, folder, is_work=name == _WORK):
-                    _remove_tree(folder)
-                    removed += 1
+        for job_id, changed_at in self._list_jobs():
+            if is_orphan(job_id, changed_at, is_work=False):
+                self.remove(job_id)
+                removed += 1
+        for job_id, changed_at in _list_folders(self._root / _WORK):
+            if is_orphan(job_id, changed_at, is_work=True):
+                self.clear_work(job_id)
+                removed += 1
         return removed
+
+    def _list_jobs(self) -> list[tuple[str, float]]:
+        """Return the jobs that have results, and when those were last changed."""
+        if self._shared is None:
+            return _list_folders(self._root / _OUTBOX)
+        changed: dict[str, float] = {}
+        for key, stored_at, _size in self._shared.list(_OUTBOX):
+            job_id = _job_of(key.split("/")[1])
+            changed[job_id] = max(changed.get(job_id, 0.0), stored_at.timestamp())
+        return sorted(changed.items())
 
 
 def _safe(job_id: str) -> str:
@@ -135,6 +167,18 @@ def _safe(job_id: str) -> str:
     if not _JOB_ID.fullmatch(job_id):
         raise StateError(f"wanted a job id of letters, digits and . : _ -, found {job_id!r}")
     return job_id.replace(":", "@")
+
+
+def _job_of(folder_name: str) -> str:
+    return folder_name.replace("@", ":")
+
+
+def _list_folders(folder: Path) -> list[tuple[str, float]]:
+    found = []
+    for each in sorted(folder.iterdir()):
+        with suppress(FileNotFoundError):  # another process removes it
+            found.append((_job_of(each.name), each.stat().st_mtime))
+    return found
 
 
 def _remove_tree(folder: Path) -> None:

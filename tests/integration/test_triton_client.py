@@ -362,6 +362,32 @@ def test_what_a_killed_client_left_is_swept(triton_server: EmbeddedTriton):
         assert registered(client) == []
 
 
+def test_what_a_client_left_that_was_killed_in_a_call_is_swept_by_the_next_call(
+    triton_server: EmbeddedTriton,
+):
+    code = (
+        "import sys, numpy as np\n"
+        "from dicomnode.inference.client import TritonClient\n"
+        "volume = np.zeros((19, 230, 270), np.int16)\n"
+        "volume.flat[:2] = int(sys.argv[2]), 20\n"
+        "client = TritonClient(sys.argv[1], timeout_seconds=30)\n"
+        "client.infer('awkward', {'VOLUME_HU': volume}, {'LABELS': (np.uint8, volume.shape)})\n"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", code, triton_server.address, str(STALL)])
+    with TritonClient(triton_server.address, timeout_seconds=20) as client:
+        wait_for(lambda: len(registered(client)) == 2)
+        killed.kill()
+        killed.wait(30)
+        long_ago = time.time() - 3600
+        for name in our_regions(killed.pid):
+            os.utime(FOLDER / name, (long_ago, long_ago))
+
+        client.infer("awkward", order(0), LABELS)
+
+        assert our_regions(killed.pid) == []
+        wait_for(lambda: all_returned(client))
+
+
 class _Answering(service_pb2_grpc.GRPCInferenceServiceServicer):
     """A server that is live and refuses every inference in one way."""
 

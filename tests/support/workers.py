@@ -31,8 +31,7 @@ from dicomnode.pipeline.setup import build_setups
 from dicomnode.pipeline.workflows import Workflows, queues, submit
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
-from dicomnode.spool.quarantine import Quarantine
-from dicomnode.spool.results import Outbox
+from dicomnode.spool.storage import open_storage
 from tests.support.fake_triton import FakeTriton
 
 _Found = TypeVar("_Found")
@@ -103,6 +102,7 @@ def run_worker(spec: Spec) -> None:
     _arm(spec)
     config = load(spec.config)
     database = open_database(config.database.url, data_dir=config.data_dir)
+    storage = open_storage(config)
     jobs = JobQueue(database)
     first = (spec.folder / "seen", spec.unavailable_slices) if spec.unavailable_slices else None
     client: Any = FakeTriton(
@@ -110,9 +110,9 @@ def run_worker(spec: Spec) -> None:
     )
     workflows = Workflows(
         database=database,
-        store=InstanceStore(config.data_dir, reserve_bytes=0),
-        quarantine=Quarantine(config.data_dir),
-        outbox=Outbox(config.data_dir),
+        store=storage.store,
+        quarantine=storage.quarantine,
+        outbox=storage.outbox,
         setups=build_setups(config),
         client=client,
         jobs=jobs,

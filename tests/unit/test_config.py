@@ -272,6 +272,15 @@ def test_a_password_in_an_address_is_not_repeated(faults):
     assert "hunter2" not in fault
 
 
+def test_a_bucket_wants_a_database_that_all_reach_and_a_whole_key(faults):
+    found = faults(GOOD + '[storage]\nbucket = "dicomnode"\naccess_key_id = "me"')
+
+    assert found == (
+        'storage: wanted database.url = "postgresql://..." with it, found SQLite on a disk',
+        "storage.secret_key_file: wanted together with access_key_id, found one alone",
+    )
+
+
 def test_pipelines_without_destinations_are_refused(faults):
     found = faults('[pipelines.a]\nae_title = "A"\ndestinations = ["pacs"]')
 

@@ -73,6 +73,7 @@ def test_no_reason_is_given_twice():
 def test_only_what_may_pass_is_tried_again():
     assert {
         errors.SpoolFull,
+        errors.StorageUnavailable,
         errors.InferenceUnavailable,
         errors.InferenceInterrupted,
         errors.InferenceTimeout,

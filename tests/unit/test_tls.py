@@ -183,13 +183,19 @@ def test_all_files_are_checked_before_they_are_needed(tmp_path):
         host = "192.0.2.1"
         port = 104
         tls = { authorities = "absent.pem", authentication = "server" }
+        [pipelines.chest-ct.completion.expected_count]
+        host = "192.0.2.1"
+        port = 104
+        tls = { authorities = "gone.pem", authentication = "server" }
         """
     )
 
     with pytest.raises(ConfigError) as caught:
         check_files(load(file))
 
-    ours, theirs = caught.value.faults
+    ours, theirs, asked = caught.value.faults
+    path = "pipelines.chest-ct.completion.expected_count.tls"
+    assert asked.startswith(f"{path}.authorities: gone.pem cannot be read")
     assert ours.startswith("receive.tls.certificate: absent.crt cannot be read")
     assert theirs.startswith("destinations.pacs.tls.authorities: absent.pem cannot be read")
 

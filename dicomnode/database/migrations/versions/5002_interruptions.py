@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "5002"
-down_revision = "8001"
+down_revision = "3002"
 
 
 def upgrade() -> None:

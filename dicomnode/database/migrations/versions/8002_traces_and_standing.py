@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "8002"
-down_revision = "8001"
+down_revision = "5002"
 
 
 def upgrade() -> None:
