@@ -24,6 +24,7 @@ from dicomnode.node.foundation import Foundation
 from dicomnode.node.receiver import start_receiver
 from dicomnode.pipeline.setup import build_setups
 from dicomnode.receive.seats import SharedSeats
+from dicomnode.spool.storage import open_storage
 
 READY = "ready"
 
@@ -77,6 +78,7 @@ def _start(order: Order, parts: ExitStack) -> None:
         config=config,
         setups=build_setups(config),
         database=database,
+        storage=open_storage(config),
         jobs=jobs,
         parts=parts,
         is_whole=False,
