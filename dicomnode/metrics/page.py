@@ -7,7 +7,6 @@ processes behind one port are one target.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -91,16 +90,12 @@ class _Counted(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
+        """Add up."""
         own = {each.name: each for each in REGISTRY.collect()}
-        folder = self._folder
-        counts_into_files = os.environ.get(_VARIABLE)
-        if counts_into_files:
-            folder = Path(counts_into_files)
-        if folder is not None and folder.is_dir():
-            collector = MultiProcessCollector(None, path=str(folder))  # type: ignore[no-untyped-call]
+        if self._folder is not None:
+            collector = MultiProcessCollector(None, path=str(self._folder))  # type: ignore[no-untyped-call]
             for family in collector.collect():  # type: ignore[no-untyped-call]
-                # What this process counts is in such files, too, where it was started that way.
-                mine = None if counts_into_files else own.get(family.name)
+                mine = own.get(family.name)
                 own[family.name] = family if mine is None else _add(mine, family)
         return own.values()
 

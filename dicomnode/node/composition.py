@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from dicomnode import __version__, tracing
 from dicomnode.config import Config
 from dicomnode.console.health import Probes, build_health_app
 from dicomnode.console.readiness import Readiness
@@ -18,12 +17,12 @@ from dicomnode.database import Database, open_database
 from dicomnode.engine import JobQueue
 from dicomnode.errors import InferenceError, StateError
 from dicomnode.inference.client import TritonClient
-from dicomnode.metrics.page import Page
-from dicomnode.metrics.zeros import begin_at_zero
+from dicomnode.metrics.page import Page, Shared
 from dicomnode.node.console import start_console
 from dicomnode.node.foundation import Foundation, Loop
 from dicomnode.node.receiver import Receiver
 from dicomnode.node.receivers import start_receivers
+from dicomnode.node.telemetry import start_telemetry
 from dicomnode.node.worker import start_worker
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
@@ -75,6 +74,7 @@ class Node:
         self._setups: Mapping[str, PipelineSetup] = {}
         self._parts = ExitStack()
         self._loops: dict[str, Loop] = {}
+        self._counted: Shared | None = None
         self._is_stopping = False
         self._readiness = Readiness(self._components())
         self._storage: Storage | None = None
@@ -106,7 +106,7 @@ class Node:
         self._setups = build_setups(config)
         check_files(config)
         config.data_dir.mkdir(parents=True, exist_ok=True)
-        self._start_telemetry()
+        start_telemetry(config, self._setups, self._parts)
         storage = open_storage(config)
         self._storage = storage
         database = open_database(config.database.url, data_dir=config.data_dir)
@@ -129,7 +129,9 @@ class Node:
         if "work" in self._roles:
             self._client = start_worker(base, names=self._queues, on_lost=self._on_lost)
         if "receive" in self._roles:
-            self._receiver = start_receivers(base)
+            if config.receive.processes > 1:
+                self._counted = Shared(config.data_dir / "metrics")
+            self._receiver = start_receivers(base, counted=self._counted)
         if "console" in self._roles:
             asks = "work" in self._roles and ANALYZE_QUEUE in self._queues
             self._console = start_console(
@@ -144,30 +146,14 @@ class Node:
             server.start()
             self._console = server
 
-    def _start_telemetry(self) -> None:
-        config = self._config
-        begin_at_zero(
-            pipelines=config.pipelines,
-            destinations=config.destinations,
-            models={model for each in self._setups.values() for model in each.triton_models},
-        )
-        wanted = config.telemetry
-        if wanted.endpoint is not None:
-            tracing.start(
-                wanted.endpoint,
-                headers_file=wanted.headers_file,
-                ca_file=wanted.ca_file,
-                sample_ratio=wanted.sample_ratio,
-                version=__version__,
-            )
-            self._parts.callback(tracing.stop)
-
     def _probes(self, database: Database) -> Probes:
         standing = build_standing(
             self._config, database, Quarantine(self._config.data_dir), readiness=self.readiness
         )
         return Probes(
-            readiness=self.readiness, liveness=self.liveness, metrics=Page(standing).render
+            readiness=self.readiness,
+            liveness=self.liveness,
+            metrics=Page(standing, shared=self._counted).render,
         )
 
     def _stop_console(self) -> None:
