@@ -21,6 +21,9 @@ class AllowedCaller(Section):
     return_to: Address | None = Field(
         None, description='AET@HOST:PORT for results with the destination "sender".'
     )
+    verification_only: bool = Field(
+        False, description="It may ask whether the node is there (C-ECHO), and store nothing."
+    )
 
 
 class User(Section):

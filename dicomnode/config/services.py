@@ -18,7 +18,7 @@ class ListenConfig(Section):
 
 
 class HealthConfig(ListenConfig):
-    """Health and metrics of a role that runs alone and has no console."""
+    """Health and metrics apart from the console."""
 
     port: Port = Field(8081, description="Port to listen on; 0 takes a free one.")
 
@@ -30,6 +30,9 @@ class DatabaseConfig(Section):
         "sqlite",
         pattern=r"^(sqlite|postgresql(\+psycopg)?://.+)$",
         description='"sqlite" for the embedded file in data_dir, or postgresql://...',
+    )
+    url_file: Path | None = Field(
+        None, description="File whose first line is the URL, which holds a password; then no url."
     )
 
 

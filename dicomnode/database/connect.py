@@ -13,6 +13,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 
 from dicomnode.errors import StateError
@@ -111,6 +112,12 @@ def open_database(url: str, *, data_dir: Path) -> Database:
         leases = None
     _migrate(engine)
     return Database(engine, full_url, leases)
+
+
+def revision_of(database: Database) -> str:
+    """Return which of our migrations was the last on the database."""
+    with database.engine.connect() as connection:
+        return str(MigrationContext.configure(connection).get_current_revision())
 
 
 def is_away(error: BaseException) -> bool:

@@ -82,6 +82,7 @@ class Node:
         self._client: TritonClient | None = None
         self._receiver: Receiver | None = None
         self._console: ConsoleServer | None = None
+        self._health: ConsoleServer | None = None
 
     def start(self) -> None:
         """Start every part; what was left at the last stop goes on.
@@ -125,7 +126,7 @@ class Node:
             loops=self._loops,
         )
         # Probes and scrapers are answered to the end of a drain.
-        self._parts.callback(self._stop_console)
+        self._parts.callback(self._stop_http)
         if "work" in self._roles:
             self._client = start_worker(base, names=self._queues, on_lost=self._on_lost)
         if "receive" in self._roles:
@@ -141,10 +142,10 @@ class Node:
                 client=self._client if asks else None,
                 receiver=self._receiver,
             )
-        elif config.health is not None:
+        if config.health is not None:
             server = ConsoleServer(build_health_app(self._probes(database)), config.health)
             server.start()
-            self._console = server
+            self._health = server
 
     def _probes(self, database: Database) -> Probes:
         standing = build_standing(
@@ -156,9 +157,10 @@ class Node:
             metrics=Page(standing, shared=self._counted).render,
         )
 
-    def _stop_console(self) -> None:
-        if self._console is not None:
-            self._console.stop()
+    def _stop_http(self) -> None:
+        for server in (self._console, self._health):
+            if server is not None:
+                server.stop()
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -169,9 +171,9 @@ class Node:
             for setup in self._setups.values():
                 address = f"{setup.config.ae_title}@{host}:{self._receiver.scp.port}"
                 found.append(Endpoint(f"DICOM storage, pipeline {setup.name}", address))
-        if self._console is not None:
-            what = "console" if "console" in self._roles else "health"
-            found.append(Endpoint(what, self._console.url))
+        for what, server in (("console", self._console), ("health", self._health)):
+            if server is not None:
+                found.append(Endpoint(what, server.url))
         if self._client is not None:
             found.append(Endpoint("Triton", self._client.address))
         return tuple(found)

@@ -40,6 +40,7 @@ from dicomnode.receive.store import (
 )
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
+from dicomnode.standard.sop_classes import VERIFICATION
 from dicomnode.standard.status import ActionStatus, StoreStatus
 from dicomnode.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnode.tls import ServerContexts
@@ -248,6 +249,8 @@ class StorageSCP:
             if isinstance(decision, Admitted):
                 proposed = request.presentation_context_definition_list
                 wanted = [str(each.abstract_syntax) for each in proposed]
+                if decision.verification_only:
+                    wanted = [each for each in wanted if each == VERIFICATION]
                 assoc.acceptor.supported_contexts = supported_contexts(
                     wanted,
                     policy=self._policies.get(decision.pipeline, DEFAULT_POLICY),

@@ -59,3 +59,10 @@ def test_the_dashboard_names_a_source_that_can_be_chosen():
     used = set(re.findall(r"\$\{?(\w+)", json.dumps(panels)))
     variables = {each["name"] for each in dashboard["templating"]["list"]}
     assert used == variables | {"__rate_interval"}
+
+
+@pytest.mark.parametrize("name", ["alerts.yml", "dashboard.json"])
+def test_the_chart_brings_the_same(name):
+    copy = ROOT / "deploy" / "helm" / "dicomnode" / "files" / name
+
+    assert copy.read_bytes() == (FOLDER / name).read_bytes(), "copy it: Helm reads its own only"

@@ -207,6 +207,9 @@ def test_ci_runs_what_a_contributor_runs():
         'cd "$(dirname "$0")/.."',
         "make lint",
         "make test",
+        "if [ -d ../shared/tools ]; then",
+        "    .venv/bin/python tools/judge_monitoring.py ../shared/tools/prom_check.py",
+        "fi",
     ]
 
 
