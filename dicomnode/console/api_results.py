@@ -12,7 +12,7 @@ from dicomnode.console.access import Person
 from dicomnode.console.api_jobs import JobId
 from dicomnode.console.looks import Looks
 from dicomnode.console.parts import Parts
-from dicomnode.console.problems import RESPONSES
+from dicomnode.console.problems import NOT_FOUND, RESPONSES
 from dicomnode.console.reduction import reduce_geometry, reduce_labels, reduce_voxels, steps_for
 from dicomnode.console.result_files import names_of, names_patient
 from dicomnode.console.volumes import Scene, Volumes
@@ -55,7 +55,9 @@ def build_router(parts: Parts, volumes: Volumes, looks: Looks) -> APIRouter:
     looks : Looks
         Told who takes what along.
     """
-    router = APIRouter(prefix="/api/v1/jobs/{job_id}", tags=["jobs"], responses=RESPONSES)
+    router = APIRouter(
+        prefix="/api/v1/jobs/{job_id}", tags=["results"], responses={**RESPONSES, **NOT_FOUND}
+    )
     viewer = Annotated[Person, Depends(parts.access.viewer)]
     nifti_problems = {200: {"content": {"application/gzip": {}}}, **PICTURE_PROBLEMS}
 

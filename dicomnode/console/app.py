@@ -18,6 +18,7 @@ from dicomnode.console import (
     api_docs,
     api_jobs,
     api_node,
+    api_quarantine,
     api_results,
     api_series,
     health,
@@ -46,6 +47,7 @@ _ROUTERS: Final = (
     api_series,
     api_jobs,
     api_node,
+    api_quarantine,
     api_docs,
 )
 
