@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -184,16 +183,6 @@ class JobQueue:
         if ids:
             self._client.delete_workflows(ids, delete_children=True)
         return len(ids)
-
-    def depth(self) -> dict[tuple[str, str], int]:
-        """Count the workflows that wait or run, by queue and the engine's status."""
-        found = self._client.list_workflows(
-            queues_only=True,
-            status=["ENQUEUED", "DELAYED", "PENDING"],
-            load_input=False,
-            load_output=False,
-        )
-        return dict(Counter((str(each.queue_name), str(each.status)) for each in found))
 
     def close(self) -> None:
         """Give the engine's connections back."""

@@ -193,6 +193,8 @@ def _count_in(transaction: Transaction, new: Sequence[Arrived]) -> dict[tuple[st
             first_received_at=members[0].at,
             last_received_at=members[0].at,
         )
+        mine = members[0].traceparent
+        was = sa.func.coalesce(series.c.traceparent, mine)
         counts[pipeline, series_instance_uid] = transaction.execute(
             sa.update(series)
             .where(_is_series(pipeline, series_instance_uid))
@@ -201,13 +203,7 @@ def _count_in(transaction: Transaction, new: Sequence[Arrived]) -> dict[tuple[st
                 instance_count=series.c.instance_count + len(members),
                 last_received_at=members[-1].at,
                 # What opens a closed series again begins the trace of its next revision.
-                traceparent=sa.case(
-                    (
-                        (series.c.state == "open") & series.c.traceparent.is_not(None),
-                        series.c.traceparent,
-                    ),
-                    else_=members[0].traceparent,
-                ),
+                traceparent=sa.case((series.c.state == "open", was), else_=mine),
             )
             .returning(series.c.instance_count)
         ).scalar_one()
@@ -349,14 +345,6 @@ def find_instances(
                 **{name: row[name] for name in InstanceRef.__dataclass_fields__}
             )
     return found
-
-
-def stored_bytes(transaction: Transaction, pipeline: str) -> int:
-    """Return how much the data sets of a pipeline's instances take."""
-    total = sa.select(sa.func.coalesce(sa.func.sum(instance.c.size_bytes), 0)).where(
-        instance.c.pipeline == pipeline
-    )
-    return int(transaction.execute(total).scalar_one())
 
 
 def list_keys(transaction: Transaction) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""How things stand: counts and ages of what is under way, for metrics.  Reads; changes nothing."""
+"""How things stand: counts and ages of what is under way, sizes.  Reads; changes nothing."""
 
 from __future__ import annotations
 
@@ -83,3 +83,11 @@ def measure_instances(transaction: Transaction) -> dict[str, tuple[int, int]]:
         ).group_by(instance.c.pipeline)
     )
     return {str(pipeline): (int(count), int(size)) for pipeline, count, size in rows}
+
+
+def stored_bytes(transaction: Transaction, pipeline: str) -> int:
+    """Return how much the data sets of a pipeline's instances take."""
+    total = sa.select(sa.func.coalesce(sa.func.sum(instance.c.size_bytes), 0)).where(
+        instance.c.pipeline == pipeline
+    )
+    return int(transaction.execute(total).scalar_one())

@@ -19,9 +19,8 @@ from numpy.typing import DTypeLike, NDArray
 from tritonclient import grpc as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from dicomnode import metrics, tracing
+from dicomnode import metrics
 from dicomnode.errors import (
-    InferenceCancelled,
     InferenceError,
     InferenceRejected,
     InferenceUnavailable,
@@ -30,6 +29,7 @@ from dicomnode.errors import (
 from dicomnode.inference.calls import Gates, repeat, wait_for_answer
 from dicomnode.inference.channel import Credentials, open_channel
 from dicomnode.inference.contract import Tensor, differences, is_resolved, resolve
+from dicomnode.inference.measured import measured, trace_headers
 from dicomnode.inference.regions import RegisteredRegions
 from dicomnode.inference.schema import Manifest
 from dicomnode.inference.statuses import ask, one_line
@@ -314,30 +314,10 @@ class TritonClient:
             model, max_in_flight, seconds=self._timeout_seconds, cancelled=cancelled
         ):
             return repeat(
-                lambda: self._infer_counted(model, inputs, outputs, version, cancelled),
+                lambda: self._infer_once(model, inputs, outputs, version, cancelled),
                 seconds=self._timeout_seconds,
                 cancelled=cancelled,
             )
-
-    def _infer_counted(
-        self,
-        model: str,
-        inputs: Mapping[str, NDArray[Any]],
-        outputs: Mapping[str, OutputSpec],
-        version: str,
-        cancelled: Callable[[], bool] | None,
-    ) -> dict[str, NDArray[Any]]:
-        with (
-            tracing.span("triton", kind="client", model=model),
-            metrics.TRITON_REQUEST_SECONDS.labels(model).time(),
-        ):
-            try:
-                return self._infer_once(model, inputs, outputs, version, cancelled)
-            except InferenceCancelled:
-                raise
-            except InferenceError as error:
-                metrics.TRITON_FAILURES.labels(model, metrics.reason_of(error)).inc()
-                raise
 
     def _infer_once(
         self,
@@ -349,7 +329,7 @@ class TritonClient:
     ) -> dict[str, NDArray[Any]]:
         self._regions.unregister_held()
         self._regions.sweep_now_and_then()
-        with ExitStack() as regions:
+        with ExitStack() as regions, measured(model):
             asked = [self._input(name, array, regions) for name, array in inputs.items()]
             wanted: list[Any] = []
             shared: dict[str, NDArray[Any]] = {}
@@ -367,7 +347,7 @@ class TritonClient:
                         note,
                         model_version=version,
                         outputs=wanted,
-                        headers=_trace_headers(),
+                        headers=trace_headers(),
                         client_timeout=self._timeout_seconds,
                     ),
                     cancelled=cancelled,
@@ -411,12 +391,6 @@ class TritonClient:
         self, call: Callable[[], _Answer], *, timeout_sentence: str = "no answer in time"
     ) -> _Answer:
         return ask(call, address=self.address, timeout_sentence=timeout_sentence)
-
-
-def _trace_headers() -> dict[str, str] | None:
-    """Return what lets a server that traces, too, go on with our trace."""
-    traceparent = tracing.context()
-    return None if traceparent is None else {"traceparent": traceparent}
 
 
 def _check_answer(model: str, name: str, spec: OutputSpec, found: Any) -> None:

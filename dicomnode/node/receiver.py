@@ -10,7 +10,8 @@ from typing import Final
 
 from dicomnode.config import Config
 from dicomnode.database import Database, Transaction
-from dicomnode.database.series_rows import list_keys, stored_bytes
+from dicomnode.database.series_rows import list_keys
+from dicomnode.database.standing_rows import stored_bytes
 from dicomnode.engine import JobQueue
 from dicomnode.leases import claim_slot, open_leases
 from dicomnode.log import get_logger

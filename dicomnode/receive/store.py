@@ -7,7 +7,6 @@ Whoever brings the bytes calls `StoreHandler.begin` and gives them as they come,
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -22,17 +21,11 @@ from dicomnode.errors import (
     SpoolFull,
 )
 from dicomnode.log import get_logger
-from dicomnode.metrics import (
-    INSTANCE_BYTES,
-    INSTANCES,
-    INSTANCES_QUARANTINED,
-    INSTANCES_REFUSED,
-    STORE_SECONDS,
-    reason_of,
-)
+from dicomnode.metrics import INSTANCE_BYTES, INSTANCES_QUARANTINED
 from dicomnode.receive.acceptance import DEFAULT_POLICY, StorePolicy
 from dicomnode.receive.limits import Limits
 from dicomnode.receive.sink import InstanceSink
+from dicomnode.receive.tally import Tally
 from dicomnode.spool.incoming import Incoming
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.part10 import Identity
@@ -184,11 +177,10 @@ class Reception:
     def __init__(
         self, command: StoreCommand, caller: Caller, policy: StorePolicy, parts: _Parts
     ) -> None:
-        self._begun_at = time.perf_counter()
         self._command = command
         self._caller = caller
         self._parts = parts
-        self._span = tracing.begin("C-STORE", kind="server", parent=caller.span.traceparent)
+        self._tally = Tally(caller.pipeline, caller.span)
         self._incoming: Incoming | None = None
         self._refusal: Exception | None = None
         self._room = 0
@@ -227,14 +219,10 @@ class Reception:
             0x0000 when the instance is durable and the sink knows of it, or when its SOP class is
             one to be ignored; else the failure (PS3.4 B.2.3).
         """
-        with self._span.active():
+        with self._tally.active():
             status, label = self._finish()
         self._discard()
-        pipeline = self._caller.pipeline
-        INSTANCES.labels(pipeline, label).inc()
-        STORE_SECONDS.labels(pipeline).observe(time.perf_counter() - self._begun_at)
-        self._span.note(status=label)
-        self._span.end()
+        self._tally.answered(label)
         return status
 
     def _finish(self) -> tuple[int, str]:
@@ -251,32 +239,28 @@ class Reception:
                 label = f"{status:04X}"
         except ReceiveError as error:
             status, self.reason = error.status, str(error)
-            label = self._count_refusal(status, error)
+            label = f"{status:04X}"
+            self._tally.refused(error)
             kept = self._put_aside(error)
             self._log().warning(
                 "instance_refused", status=label, reason=str(error), quarantine=kept
             )
         except NodeError as error:
             status, self.reason = StoreStatus.OUT_OF_RESOURCES, str(error)
-            label = self._count_refusal(status, error)
+            label = f"{status:04X}"
+            self._tally.refused(error)
             self._log().error("instance_not_recorded", status=label, reason=str(error))
         except Exception as error:  # noqa: BLE001 - as said above
             status, self.reason = StoreStatus.OUT_OF_RESOURCES, "the node failed"
-            label = self._count_refusal(status, error)
+            label = f"{status:04X}"
+            self._tally.refused(error)
             self._log().exception("instance_failed", status=label)
         return status, label
-
-    def _count_refusal(self, status: int, error: Exception) -> str:
-        reason = reason_of(error)
-        INSTANCES_REFUSED.labels(self._caller.pipeline, reason).inc()
-        self._span.fail(reason)
-        return f"{status:04X}"
 
     def abandon(self) -> None:
         """Leave nothing behind: the association ended within the data set."""
         self._discard()
-        self._span.fail("abandoned")
-        self._span.end()
+        self._tally.abandoned()
 
     def _discard(self) -> None:
         incoming, self._incoming = self._incoming, None
