@@ -328,6 +328,7 @@ class StorageUnavailable(StateError):
     """The object store that holds received instances and results cannot be used now."""
 
     code = 701
+    advice = "Check the bucket, its credentials and the way to it; it is tried again."
     retryable = True
 
 

@@ -81,8 +81,10 @@ class ReceiveConfig(Section):
         "the library's own way, the slower reference.",
     )
     acse_timeout_seconds: Seconds = Field(30.0, description="For negotiation and release.")
-    dimse_timeout_seconds: Seconds = Field(60.0, description="For the rest of a message.")
-    network_timeout_seconds: Seconds = Field(60.0, description="An idle association is aborted.")
+    dimse_timeout_seconds: Seconds = Field(60.0, description="For an answer to our report.")
+    network_timeout_seconds: Seconds = Field(
+        60.0, description="Then idle associations and slow PDUs are aborted."
+    )
     reserve_bytes: int = Field(
         1_000_000_000, ge=0, description="Free disk space below which instances are refused."
     )

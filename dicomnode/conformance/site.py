@@ -147,7 +147,8 @@ def write_security(page: Page, config: Config) -> None:
         "B.12). `bcp195-modified` keeps of TLS 1.2 the suites of 256 bit, after PS3.15 B.13; "
         "conformance to B.13 is not claimed, since TLS 1.3 is offered with its suite of 128 bit, "
         "too. `tls13` admits TLS 1.3 alone. Nothing older is negotiated; compression and "
-        "renegotiation are off. Certificates are not looked up in revocation lists."
+        "renegotiation are off. Certificates are looked up in "
+        "the revocation lists (CRL) that `revocation_lists` names, else in none; never by OCSP."
     )
     for number, title in (
         ("8.4.3", "Media Storage Security Profiles"),
@@ -167,7 +168,8 @@ def write_security(page: Page, config: Config) -> None:
     )
     page.heading("8.7", "Other Security Features")
     page.text(
-        "Log lines and metrics hold UIDs, AE titles and addresses, and no attribute of a patient. "
+        "Log lines hold UIDs, AE titles and addresses, metrics no UIDs; neither holds an attribute "
+        "of a patient. "
         "Files of the spool are not encrypted by the node: use an encrypted disk."
     )
 

@@ -13,9 +13,11 @@ from dicomnode.database import Database, Transaction
 from dicomnode.database.series_rows import list_keys
 from dicomnode.database.standing_rows import stored_bytes
 from dicomnode.engine import JobQueue
+from dicomnode.errors import NodeError
 from dicomnode.leases import claim_slot, open_leases
 from dicomnode.log import get_logger
 from dicomnode.model.commitment import CommitmentReport
+from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision
 from dicomnode.node.foundation import NODE_SLOT, Foundation, Loop
 from dicomnode.pipeline.commitment import take_report
@@ -31,6 +33,7 @@ from dicomnode.receive.seats import Seats
 from dicomnode.series.neighbors import Neighbors
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
+from dicomnode.spool.storage import Storage
 
 _CLOSE_LIMIT_SECONDS: Final = 300.0
 """A round may wait for a database that is slow, series by series."""
@@ -101,6 +104,7 @@ def start_receiver(
         inquiry=SeriesInquiry(store, base.setups),
         receiver=neighbors.receiver,
         neighbors=neighbors,
+        set_aside=partial(_set_aside, base.storage),
         rows_first=base.storage.shared is not None,
     )
     if restores:
@@ -131,6 +135,26 @@ def start_receiver(
     base.loops["receive-accept"] = Loop(receiver.silent_seconds, _ACCEPT_LIMIT_SECONDS)
     base.parts.callback(receiver.stop, config.drain_seconds)
     return Receiver(receiver, registry, neighbors.look_after)
+
+
+def _set_aside(storage: Storage, pipeline: str, ref: InstanceRef) -> None:
+    """Put an instance into the quarantine that another one is kept in place of."""
+    try:
+        kept = storage.quarantine.take(
+            storage.store.path(ref.key),
+            reason="other content came before under its SOP Instance UID, and is kept",
+            facts={
+                "pipeline": pipeline,
+                "sop_class_uid": ref.sop_class_uid,
+                "sop_instance_uid": ref.sop_instance_uid,
+                "transfer_syntax_uid": ref.transfer_syntax_uid,
+            },
+        )
+        storage.store.discard(ref)  # what a bucket has of it
+    except (OSError, NodeError) as error:
+        _log.error("instance_not_set_aside", key=ref.key, error=type(error).__name__)
+    else:
+        _log.warning("instance_set_aside", key=ref.key, quarantine=kept)
 
 
 def _neighbors(base: Foundation, restore: Callable[[], None]) -> Neighbors:

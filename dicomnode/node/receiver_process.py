@@ -1,6 +1,6 @@
 """A further receiver process: what `receivers` starts, and how the two talk.
 
-Run as ``python -m dicomnode.node.receiver_process``.  The first line of standard input is an
+The first line of standard input is an
 `Order`; the end of standard input, which the death of the parent brings about too, asks it to drain
 and end, as SIGTERM does.  It answers ``ready``.
 """
@@ -93,7 +93,3 @@ def _start(order: Order, parts: ExitStack) -> None:
 def _await_end(stop: threading.Event) -> None:
     sys.stdin.buffer.read()
     stop.set()
-
-
-if __name__ == "__main__":
-    main()

@@ -38,6 +38,9 @@ _BEYOND_DRAIN_SECONDS: Final = 20.0
 
 _BACKLOG: Final = 128
 
+# Not by -m: the module is imported here too, and would be there twice.
+_PROGRAM: Final = "from dicomnode.node.receiver_process import main; main()"
+
 _log = get_logger("node")
 
 
@@ -73,10 +76,11 @@ def start_receivers(base: Foundation, *, counted: Shared | None = None) -> Recei
     # In this order all drain at the same time: the others are asked, this one drains, the others
     # are waited for.
     base.parts.callback(others.wait)
+    base.parts.callback(others.drain)
+    others.start()
     receiver = start_receiver(base, listening=listening.dup(), seats=seats)
     base.parts.callback(others.drain)
-    others.start(receiver.take_over)
-    others.await_ready()
+    others.go(receiver.take_over)
     return receiver
 
 
@@ -128,6 +132,7 @@ class ReceiverProcesses:
         self._counted = counted
         self._lock = threading.Lock()
         self._draining = threading.Event()
+        self._going = threading.Event()
         self._children = [_Child(number) for number in range(2, config.receive.processes + 1)]
         self._watchers = [
             threading.Thread(
@@ -136,26 +141,26 @@ class ReceiverProcesses:
             for each in self._children
         ]
 
-    def start(self, take_over: Callable[[], None]) -> None:
-        """Start them.
+    def start(self) -> None:
+        """Start them; they get ready, and wait for `go`."""
+        for each in self._watchers:
+            each.start()
+
+    def go(self, take_over: Callable[[], None]) -> None:
+        """Let them receive, now that what an earlier run left out is recorded; return when they do.
 
         Parameters
         ----------
         take_over : callable
             Records what dead receivers acknowledged, and lets their series be closed.
-        """
-        self._take_over = take_over
-        for each in self._watchers:
-            each.start()
-
-    def await_ready(self) -> None:
-        """Return when all receive.
 
         Raises
         ------
         StateError
             If they do not come up in time.
         """
+        self._take_over = take_over
+        self._going.set()
         deadline = time.monotonic() + _START_SECONDS
         for each in self._children:
             if not each.is_ready.wait(max(0.0, deadline - time.monotonic())):
@@ -166,7 +171,10 @@ class ReceiverProcesses:
 
     def drain(self) -> None:
         """Ask them to take no new associations and to end; return at once."""
+        if self._draining.is_set():
+            return
         self._draining.set()
+        self._going.set()
         for each in self._children:
             with self._lock:
                 if each.process is not None and each.process.stdin is not None:
@@ -220,8 +228,8 @@ class ReceiverProcesses:
         with self._lock:
             if self._draining.is_set():
                 return None
-            process = child.process = subprocess.Popen(
-                [sys.executable, "-m", "dicomnode.node.receiver_process"],
+            process = child.process = subprocess.Popen(  # noqa: S603 - our own interpreter
+                [sys.executable, "-c", _PROGRAM],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=(order.listening, order.seats),
@@ -229,6 +237,7 @@ class ReceiverProcesses:
             )
         if process.stdin is None or process.stdout is None:  # pragma: no cover  (asked for)
             raise StateError("a receiver process has no pipes")
+        self._going.wait()
         try:
             process.stdin.write(order.model_dump_json().encode() + b"\n")
             process.stdin.flush()

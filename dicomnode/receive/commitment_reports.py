@@ -27,8 +27,8 @@ def ignore_report(report: CommitmentReport) -> None:
     _log.info("commitment_report_unasked", transaction=report.transaction_uid)
 
 
-def take_event_report(event: evt.Event, take: TakeReport) -> int:
-    """Handle an N-EVENT-REPORT; return the status to answer it with (PS3.7 10.1.1).
+def take_event_report(event: evt.Event, take: TakeReport) -> tuple[int, None]:
+    """Handle an N-EVENT-REPORT; return the status to answer with, and no data set (PS3.7 10.1.1).
 
     Success is answered only when the report is durable: the peer will not send it again.
     """
@@ -36,10 +36,10 @@ def take_event_report(event: evt.Event, take: TakeReport) -> int:
         report = CommitmentReport.from_data_set(event.event_information)
     except (AttributeError, ValueError, TypeError) as error:
         _log.warning("commitment_report_unreadable", error=type(error).__name__)
-        return _INVALID_ARGUMENT
+        return _INVALID_ARGUMENT, None
     try:
         take(report)
     except Exception:  # noqa: BLE001 - the peer is told a status, whatever happened
         _log.exception("commitment_report_not_recorded", transaction=report.transaction_uid)
-        return _PROCESSING_FAILURE
-    return _SUCCESS
+        return _PROCESSING_FAILURE, None
+    return _SUCCESS, None

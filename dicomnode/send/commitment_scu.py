@@ -76,11 +76,11 @@ def request_commitment(
     """
     reported = threading.Event()
 
-    def take(event: evt.Event) -> int:
+    def take(event: evt.Event) -> tuple[int, None]:
         status = take_event_report(event, on_report)
         if status == 0x0000:
             reported.set()
-        return status
+        return status, None
 
     context = build_context(STORAGE_COMMITMENT_PUSH, list(UNCOMPRESSED_TRANSFER_SYNTAXES))
     handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, take)]
@@ -105,7 +105,7 @@ def request_commitment(
 
 
 def take_event_report(event: evt.Event, on_report: Callable[[CommitmentReport], None]) -> int:
-    """Handle an N-EVENT-REPORT; return the status to answer it with (PS3.7 10.1.1)."""
+    """Take an N-EVENT-REPORT; return the status to answer it with (PS3.7 10.1.1)."""
     try:
         report = CommitmentReport.from_data_set(event.event_information)
     except (AttributeError, ValueError, TypeError) as error:

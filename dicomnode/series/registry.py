@@ -41,6 +41,8 @@ class SeriesRegistry:
         Monotonic seconds.
     neighbors : Neighbors or None
         Where other receivers may share the database.
+    set_aside : callable
+        As of `Intake`.
     rows_first : bool
         Whether an instance's row must be durable before its sender is told so: where receivers
         have no disk in common, rows are what says that an instance is there.
@@ -57,6 +59,7 @@ class SeriesRegistry:
         receiver: str = "node",
         clock: Callable[[], float] = time.monotonic,
         neighbors: Neighbors | None = None,
+        set_aside: Callable[[str, InstanceRef], None] = lambda _pipeline, _ref: None,
         rows_first: bool = False,
     ) -> None:
         self._database = database
@@ -76,6 +79,7 @@ class SeriesRegistry:
             receiver=receiver,
             duplicates=duplicates or {},
             clock=clock,
+            set_aside=set_aside,
             rows_first=rows_first,
         )
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+from pathlib import Path
 
+import psycopg
 import pytest
 from pydicom import dcmread
 
@@ -16,6 +20,7 @@ from dicomnode.standard.ae import AEAddress
 from tests.support.ct import make_series
 from tests.support.node import wait_until, write_config
 from tests.support.pages import ROOT, blocks
+from tests.support.postgres import find_programs
 
 
 @pytest.fixture
@@ -31,10 +36,11 @@ def start(tmp_path):
     """Start a receiving node on a data folder; whatever becomes of the test, it ends with it."""
     nodes = []
 
-    def run(data):
+    def run(data, database="sqlite"):
         path = write_config(
             tmp_path / "etc" / "dicomnode.toml",
             data_dir=str(data),
+            database={"url": database},
             receive={"port": 0, "reserve_bytes": 0, "headroom_bytes": 0},
             pipelines={"chest": {"ae_title": "CHEST", "destinations": ["out"]}},
             destinations={"out": {"kind": "folder", "path": str(tmp_path / "results")}},
@@ -124,6 +130,42 @@ def test_a_plain_copy_of_the_database_file_would_not_do(tmp_path, start):
     )
 
     assert asked.stdout.strip() != str(len(files))
+
+
+def test_a_dump_of_postgresql_is_restored_with_the_engine_s_tables(tmp_path, start, postgres):
+    """With pg_dump and pg_restore as the page has them, into a database that holds other rows."""
+    url, other = postgres.new_database(), postgres.new_database()
+    node = start(tmp_path / "data", url)
+    files = make_series(tmp_path / "ct", shape_kji=(4, 9, 7))
+    send(node, files)
+    wait_until(lambda: len(keys(node)) == len(files), 10, "all have rows")
+    dump = tmp_path / "dicomnode.dump"
+    call(program("pg_dump"), "--format=custom", f"--file={dump}", url)
+    node.stop()
+    start(tmp_path / "elsewhere", other).stop()
+
+    call(program("pg_restore"), "--clean", "--if-exists", f"--dbname={other}", dump)
+    restored = start(tmp_path / "data", other)
+
+    assert counts(restored) == {uid(files): len(files)}
+    with psycopg.connect(url) as one, psycopg.connect(other) as two:
+        tables = (
+            "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('public', 'dbos')"
+        )
+        assert set(one.execute(tables)) == set(two.execute(tables))
+        assert {schema for schema, _ in one.execute(tables)} == {"public", "dbos"}
+
+
+def program(name):
+    """Return a program of the server's own version: Debian keeps each in a folder of its own."""
+    folders = [str(find_programs()), *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")))]
+    found = shutil.which(name, path=os.pathsep.join([*folders, os.defpath]))
+    assert found, f"{name} is not installed: run tools/test-peers"
+    return found
+
+
+def call(*command):
+    subprocess.run([str(each) for each in command], check=True, timeout=60, capture_output=True)
 
 
 def test_without_a_database_all_that_lies_there_is_recorded_anew(tmp_path, start):

@@ -11,7 +11,6 @@ import re
 import shlex
 import subprocess
 import sys
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from dicomnode.standard.ae import AEAddress
 from tests.support.ct import make_series
 from tests.support.node import wait_until, write_config
 from tests.support.pages import blocks, pages
+from tests.support.receiving import receiving
 
 SHELL = [block for page in pages() for block in blocks(page, "sh", "console", "bash")]
 
@@ -69,16 +69,6 @@ def site(tmp_path_factory):
     (folder / "backup").mkdir()
     with receiving(load(path)) as node:
         yield prepare(folder, node)
-
-
-@contextmanager
-def receiving(config):
-    node = Node(config, roles=frozenset(("receive",)))
-    node.start()
-    try:
-        yield node
-    finally:
-        node.stop()
 
 
 def prepare(folder, node):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
@@ -15,6 +16,17 @@ from tests.support.node import wait_until
 from tests.support.orthanc import Orthanc
 from tests.support.pacs import FlakyPacs
 from tests.support.pages import ROOT, blocks
+
+# pynetdicom leaves the socket of a connection that failed to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_socket():
+    """Have it collected here, not in the middle of another module's test."""
+    yield
+    gc.collect()
+
 
 PAGE = ROOT / "docs" / "integration.md"
 
@@ -40,7 +52,7 @@ def orthanc(tmp_path, node):
     entry |= {"Host": "127.0.0.1", "Port": node.port}
     script = tmp_path / "dicomnode.lua"
     script.write_text(shown("lua"))
-    settings |= {"LuaScripts": [str(script)], "StableAge": 1}
+    settings |= {"LuaScripts": [str(script)], "StableAge": 2}
     del settings["DicomPort"]
     with Orthanc(tmp_path / "orthanc", ae_title="PACS", settings=settings) as running:
         yield running
@@ -68,8 +80,9 @@ def test_a_ct_series_is_routed_in_one_association_and_results_are_not(tmp_path, 
     # Something that is routed after the results would have been: nothing of them came.
     later = make_series(tmp_path / "later", shape_kji=(3, 9, 7), seed=3)
     store(orthanc, later, calling="CHESTCT")
-    wait_until(lambda: len(node.received) >= len(ct) + len(later), 30, "the later series came")
-    assert len(node.received) == len(ct) + len(later)
+    routed = {str(dcmread(path).SOPInstanceUID) for path in (*ct, *later)}
+    wait_until(lambda: routed <= set(node.uids()), 30, "the later series came")
+    assert set(node.uids()) == routed
 
 
 def test_only_the_node_s_ae_title_may_store_results(tmp_path, orthanc):

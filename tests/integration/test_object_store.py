@@ -12,9 +12,8 @@ import pytest
 from dicomnode.config import load
 from dicomnode.database.job_rows import list_deliveries, list_jobs
 from dicomnode.database.series_rows import list_instances, list_series
-from dicomnode.errors import SendError
 from dicomnode.send.outcome import StoreOutcome
-from dicomnode.send.store_scu import echo, send_instances
+from dicomnode.send.store_scu import send_instances
 from dicomnode.spool.part10 import read_stored
 from dicomnode.spool.storage import open_storage
 from dicomnode.standard.ae import AEAddress
@@ -28,6 +27,7 @@ from tests.support.workers import (
     Journal,
     ReceiverSpec,
     Spec,
+    is_up,
     opened,
     run_receiver,
     run_worker,
@@ -100,14 +100,6 @@ def bucket() -> Iterator[ObjectStore]:
 def cluster(tmp_path: Path, postgres: Postgres, bucket: ObjectStore) -> Iterator[Cluster]:
     with FlakyPacs() as pacs:
         yield Cluster(tmp_path, postgres.new_database(), pacs, bucket)
-
-
-def is_up(to: AEAddress) -> bool:
-    try:
-        echo(to, calling_ae_title="CT", timeout_seconds=5)
-    except SendError:
-        return False
-    return True
 
 
 def send(paths: list[Path], to: AEAddress) -> tuple[StoreOutcome, ...]:

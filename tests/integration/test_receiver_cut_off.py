@@ -7,25 +7,16 @@ from pathlib import Path
 import pytest
 
 from dicomnode.database.series_rows import list_series
-from dicomnode.errors import SendError
 from dicomnode.send.outcome import StoreOutcome
-from dicomnode.send.store_scu import echo, send_instances
+from dicomnode.send.store_scu import send_instances
 from dicomnode.standard.ae import AEAddress
 from tests.support.ct import make_series
 from tests.support.postgres import Postgres
 from tests.support.web_archive import free_port
-from tests.support.workers import Crew, ReceiverSpec, opened, run_receiver, wait_until
+from tests.support.workers import Crew, ReceiverSpec, is_up, opened, run_receiver, wait_until
 
 # pynetdicom leaves the socket of a refused connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-def is_up(to: AEAddress) -> bool:
-    try:
-        echo(to, calling_ae_title="CT", timeout_seconds=5)
-    except SendError:
-        return False
-    return True
 
 
 def send(paths: list[Path], to: AEAddress) -> tuple[StoreOutcome, ...]:

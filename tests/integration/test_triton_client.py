@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -402,6 +403,32 @@ class _Answering(service_pb2_grpc.GRPCInferenceServiceServicer):
         context.abort(self.code, self.text)
 
 
+@contextmanager
+def answering(code: grpc.StatusCode, text: str) -> Iterator[TritonClient]:
+    server = grpc.server(ThreadPoolExecutor(1))
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Answering(code, text), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with TritonClient(f"127.0.0.1:{port}", timeout_seconds=5) as client:
+            client.wait_ready([], deadline_seconds=5)
+            yield client
+    finally:
+        server.stop(grace=None).wait()
+
+
+def test_of_calls_that_are_cut_off_together_one_is_blamed():
+    text = "Stub process 'lung_0_0' is not healthy."
+    errors = []
+    with answering(grpc.StatusCode.INTERNAL, text) as client:
+        for _ in range(3):
+            with pytest.raises(InferenceUnavailable, match="not healthy") as caught:
+                client.infer("lung", {"A": np.zeros(2, np.int16)}, {"B": (np.uint8, None)})
+            errors.append(type(caught.value))
+
+    assert errors == [InferenceInterrupted, InferenceUnavailable, InferenceUnavailable]
+
+
 @pytest.mark.parametrize(
     ("code", "text", "error"),
     [
@@ -434,16 +461,7 @@ class _Answering(service_pb2_grpc.GRPCInferenceServiceServicer):
 def test_statuses_become_errors_that_say_whether_to_try_again(
     code: grpc.StatusCode, text: str, error: type[InferenceError]
 ):
-    server = grpc.server(ThreadPoolExecutor(1))
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Answering(code, text), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        with TritonClient(f"127.0.0.1:{port}", timeout_seconds=5) as client:
-            client.wait_ready([], deadline_seconds=5)
-            with pytest.raises(error) as caught:
-                client.infer("lung", {"A": np.zeros((2, 3), np.int16)}, {"B": (np.uint8, None)})
-    finally:
-        server.stop(grace=None).wait()
+    with answering(code, text) as client, pytest.raises(error) as caught:
+        client.infer("lung", {"A": np.zeros((2, 3), np.int16)}, {"B": (np.uint8, None)})
 
     assert type(caught.value) is error

@@ -23,15 +23,18 @@ from dicomnode.config import Config, load
 from dicomnode.database import Database, open_database
 from dicomnode.database.series_rows import close_series, record_instance
 from dicomnode.engine import Engine, JobQueue
+from dicomnode.errors import SendError
 from dicomnode.node import Node
 from dicomnode.pipeline import delivery as delivery_module
 from dicomnode.pipeline import workflows as workflows_module
 from dicomnode.pipeline.looking_after import park_broken
 from dicomnode.pipeline.setup import build_setups
 from dicomnode.pipeline.workflows import Workflows, queues, submit
+from dicomnode.send.store_scu import echo
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.storage import open_storage
+from dicomnode.standard.ae import AEAddress
 from tests.support.fake_triton import FakeTriton
 
 _Found = TypeVar("_Found")
@@ -332,6 +335,15 @@ def receive(config: Path, paths: list[Path], *, pipeline: str, close: bool = Tru
                 submit(jobs, transaction, revision, setups[pipeline].version)
             jobs.close()
     return uid
+
+
+def is_up(to: AEAddress, *, calling_ae_title: str = "CT") -> bool:
+    """Whether a receiver answers to C-ECHO."""
+    try:
+        echo(to, calling_ae_title=calling_ae_title, timeout_seconds=5)
+    except SendError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
