@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --progress-bar off --require-hashes --requirement
 INSTALL_PACKAGE := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-lowest test-image image lint format docs lock audit dist clean
+.PHONY: help demo test test-slow test-lowest test-image image chart lint format docs lock audit dist clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -38,6 +38,10 @@ image: ## the container image, by Docker or, without it, by buildah
 
 test-image: $(VENV)/.dev ## build the container image and run the main job in it (as root)
 	$(BIN)/pytest -m slow -p no:randomly tests/acceptance/test_image.py
+
+chart: build/chart/.installed ## judge the Helm chart with Helm 3 and 4, and the Dockerfiles
+	build/chart/bin/hadolint Dockerfile deploy/triton/Dockerfile
+	tools/check-chart build/chart/bin/python
 
 lint: $(VENV)/.dev ## style, types, layers
 	$(BIN)/ruff check
@@ -78,6 +82,11 @@ $(VENV)/.dev: pyproject.toml requirements/dev.lock | $(BIN)/pip
 	$(INSTALL) requirements/dev.lock
 	$(INSTALL_PACKAGE)
 	@touch $@ $(VENV)/.demo
+
+build/chart/.installed: requirements/chart.lock | $(BIN)/pip
+	$(BIN)/python -m venv --clear build/chart
+	build/chart/bin/pip install --quiet --require-hashes --requirement requirements/chart.lock
+	@touch $@
 
 $(BIN)/pip:
 	python=$$(PYTHON='$(PYTHON)' tools/find-python) && "$$python" -m venv $(VENV)

@@ -211,6 +211,7 @@ class InferenceInterrupted(InferenceUnavailable):
     """The inference server or the model's process ended while it was asked."""
 
     code = 407
+    advice = "Nothing for one: it is asked again. Often: look at Triton's log for what ends it."
 
 
 class InferenceTimeout(InferenceError):
@@ -327,6 +328,7 @@ class StorageUnavailable(StateError):
     """The object store that holds received instances and results cannot be used now."""
 
     code = 701
+    advice = "Check the bucket, its credentials and the way to it; it is tried again."
     retryable = True
 
 

@@ -213,6 +213,11 @@ def _client_sections(config: Config) -> list[tuple[str, TlsClientConfig]]:
         (f"receive.commitment.peers.{index}.tls", peer.tls)
         for index, peer in enumerate(config.receive.commitment.peers)
     ]
+    sections += [
+        (f"pipelines.{name}.completion.expected_count.tls", query.tls)
+        for name, pipeline in config.pipelines.items()
+        if (query := pipeline.completion.expected_count) is not None
+    ]
     return [(path, section) for path, section in sections if section is not None]
 
 
@@ -248,6 +253,8 @@ def _load(context: ssl.SSLContext, config: TlsServerConfig | TlsClientConfig, pa
         except ssl.SSLError as error:
             fault = f"{path}.authorities: {config.authorities} holds no PEM certificates"
             raise ConfigError((fault,)) from error
+    if config.revocation_lists is not None:
+        _load_revocation_lists(context, config.revocation_lists, path)
     if config.certificate is None:
         return
     try:
@@ -262,13 +269,27 @@ def _load(context: ssl.SSLContext, config: TlsServerConfig | TlsClientConfig, pa
         raise ConfigError((fault,)) from error
 
 
+def _load_revocation_lists(context: ssl.SSLContext, file: Path, path: str) -> None:
+    before = context.cert_store_stats()
+    with contextlib.suppress(ssl.SSLError):  # told below, as a file that holds something else
+        context.load_verify_locations(file)
+    after = context.cert_store_stats()
+    # A certificate in it would become an authority that is trusted.
+    if after["crl"] == before["crl"] or after["x509"] != before["x509"]:
+        fault = f"{path}.revocation_lists: {file} holds no PEM revocation lists, or more than these"
+        raise ConfigError((fault,))
+    # Of each authority on the way up: an intermediate one may be revoked as well.  A peer under
+    # one whose list is missing, or has expired, is refused: its certificate may be revoked.
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+
+
 def _passphrase(file: Path | None) -> bytes:
     # Asked for encrypted keys only; without an answer OpenSSL would ask on the terminal.
     return b"" if file is None else file.read_bytes().rstrip(b"\r\n")
 
 
 def _files(config: TlsServerConfig | TlsClientConfig) -> Iterator[tuple[str, Path]]:
-    for key in ("certificate", "key", "key_passphrase_file", "authorities"):
+    for key in ("certificate", "key", "key_passphrase_file", "authorities", "revocation_lists"):
         file: Path | None = getattr(config, key)
         if file is not None:
             yield key, file

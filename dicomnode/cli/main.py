@@ -11,6 +11,7 @@ from dicomnode.cli import (
     access,
     config,
     conformance,
+    database,
     demo,
     echo,
     jobs,
@@ -71,6 +72,7 @@ app.add_typer(jobs.app, name="jobs", rich_help_panel=_ASK)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_ASK)
 app.add_typer(received.app, name="received", rich_help_panel=_ASK)
 app.add_typer(config.app, name="config", rich_help_panel=_CHECK)
+app.add_typer(database.app, name="database", rich_help_panel=_CHECK)
 app.command(rich_help_panel=_CHECK)(access.password)
 app.command(rich_help_panel=_CHECK)(access.token)
 app.add_typer(models.app, name="models", rich_help_panel=_CHECK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -71,6 +72,7 @@ def run_roles(
         except _Stopped:
             talk.print("stopped before it was ready")
             return
+        gc.freeze()  # what stays anyway need not be looked through time and again
         signals.up()
         for endpoint in node.endpoints:
             facts.print(f"{endpoint.what}: {endpoint.where}", markup=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 
 from dicomnode.config.faults import describe_faults, nearest
 from dicomnode.config.references import cross_faults
+from dicomnode.config.services import DatabaseConfig
 from dicomnode.config.tree import ENV_PREFIX, Config
 from dicomnode.errors import ConfigError
 
@@ -61,8 +62,11 @@ def load(path: Path | None) -> Config:
     config: Config | None = None
     try:
         config = Config(**values)
+        config = config.model_copy(update={"database": _with_url(config.database)})
     except ValidationError as error:
         faults.extend(describe_faults(error))
+    except ConfigError as error:
+        faults.extend(error.faults)
     faults.extend(cross_faults(values))
     if faults or config is None:
         raise ConfigError(tuple(faults))
@@ -76,6 +80,24 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError((f"{path}: cannot be read: {error.strerror}",)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError((f"{path}: is not TOML: {error}",)) from error
+
+
+def _with_url(database: DatabaseConfig) -> DatabaseConfig:
+    """Return the section with its URL, read from the file that it names."""
+    path = database.url_file
+    if path is None:
+        return database
+    try:
+        url = path.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        words = getattr(error, "strerror", None) or "is no text"
+        raise ConfigError((f"database.url_file: {path}: {words}",)) from error
+    try:
+        return DatabaseConfig(url=url, url_file=path)
+    except ValidationError as error:
+        # Not what was found: it may hold a password.
+        fault = f"database.url_file: {path}: wanted a line postgresql://..."
+        raise ConfigError((fault,)) from error
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:

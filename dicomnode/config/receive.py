@@ -21,6 +21,9 @@ class AllowedCaller(Section):
     return_to: Address | None = Field(
         None, description='AET@HOST:PORT for results with the destination "sender".'
     )
+    verification_only: bool = Field(
+        False, description="It may ask whether the node is there (C-ECHO), and store nothing."
+    )
 
 
 class User(Section):
@@ -56,6 +59,9 @@ class ReceiveConfig(Section):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: Port = Field(11112, description="Port to listen on; 0 takes a free one.")
+    processes: int = Field(
+        1, ge=1, le=64, description="That accept on the port. More than one for more than one core."
+    )
     allowed_callers: tuple[AllowedCaller, ...] = Field(
         (), description="Who may call. Empty: any AE title, from this machine only."
     )
@@ -75,8 +81,10 @@ class ReceiveConfig(Section):
         "the library's own way, the slower reference.",
     )
     acse_timeout_seconds: Seconds = Field(30.0, description="For negotiation and release.")
-    dimse_timeout_seconds: Seconds = Field(60.0, description="For the rest of a message.")
-    network_timeout_seconds: Seconds = Field(60.0, description="An idle association is aborted.")
+    dimse_timeout_seconds: Seconds = Field(60.0, description="For an answer to our report.")
+    network_timeout_seconds: Seconds = Field(
+        60.0, description="Then idle associations and slow PDUs are aborted."
+    )
     reserve_bytes: int = Field(
         1_000_000_000, ge=0, description="Free disk space below which instances are refused."
     )

@@ -16,6 +16,9 @@ def cross_faults(values: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(inference, Mapping):
         yield from _inference_faults(inference)
     yield from _storage_faults(values)
+    database = values.get("database")
+    if isinstance(database, Mapping) and {"url", "url_file"} <= database.keys():
+        yield "database.url_file: wanted one of url and url_file, found both"
     pipelines = values.get("pipelines")
     destinations = values.get("destinations")
     if not isinstance(pipelines, Mapping):
@@ -45,8 +48,8 @@ def _storage_faults(values: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(storage, Mapping):
         return
     database = values.get("database")
-    url = database.get("url", "sqlite") if isinstance(database, Mapping) else "sqlite"
-    if url == "sqlite":
+    named = database if isinstance(database, Mapping) else {}
+    if named.get("url", "sqlite") == "sqlite" and "url_file" not in named:
         yield 'storage: wanted database.url = "postgresql://..." with it, found SQLite on a disk'
     if (storage.get("access_key_id") is None) != (storage.get("secret_key_file") is None):
         yield "storage.secret_key_file: wanted together with access_key_id, found one alone"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -17,7 +18,7 @@ class ListenConfig(Section):
 
 
 class HealthConfig(ListenConfig):
-    """Health and metrics of a role that runs alone and has no console."""
+    """Health and metrics apart from the console."""
 
     port: Port = Field(8081, description="Port to listen on; 0 takes a free one.")
 
@@ -30,6 +31,9 @@ class DatabaseConfig(Section):
         pattern=r"^(sqlite|postgresql(\+psycopg)?://.+)$",
         description='"sqlite" for the embedded file in data_dir, or postgresql://...',
     )
+    url_file: Path | None = Field(
+        None, description="File whose first line is the URL, which holds a password; then no url."
+    )
 
 
 class LogConfig(Section):
@@ -40,4 +44,23 @@ class LogConfig(Section):
     )
     level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The lowest level shown."
+    )
+
+
+class TelemetryConfig(Section):
+    """Traces over OTLP."""
+
+    endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#@]+$",
+        description="Takes OTLP over gRPC: http://HOST:PORT or https://HOST:PORT. Absent: none.",
+    )
+    headers_file: Path | None = Field(
+        None, description='Lines "Name: value" sent along, such as Authorization.'
+    )
+    ca_file: Path | None = Field(
+        None, description="Certificates to trust; the public ones if none."
+    )
+    sample_ratio: float = Field(
+        1.0, ge=0.0, le=1.0, description="Share of the traces that are sent."
     )

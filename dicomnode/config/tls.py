@@ -24,6 +24,11 @@ class _Tls(Section):
     authorities: Path | None = Field(
         None, description="PEM file with the CA certificates that peers must come from."
     )
+    revocation_lists: Path | None = Field(
+        None,
+        description="PEM file with the current revocation list (CRL) of each authority. Absent: "
+        "revocation is not looked at.",
+    )
     certificate: Path | None = Field(
         None, description="PEM file with our certificate, then its intermediate ones."
     )
@@ -41,6 +46,11 @@ class TlsServerConfig(_Tls):
         needed = ["certificate", "key"]
         if self.authentication == "mutual":
             needed.append("authorities")
+        elif self.revocation_lists is not None:
+            raise ValueError(
+                'revocation_lists: wanted with authentication = "mutual" only: else nobody shows '
+                "us a certificate"
+            )
         return require(self, needed)
 
 

@@ -21,7 +21,7 @@ from dicomnode.standard.sop_classes import CT_TRANSFER_SYNTAXES, STORAGE_COMMITM
 _DUPLICATES = {
     "keep-first": "answered with Success; the first stays, the other is not kept",
     "replace": "answered with Success; takes the place of the first if it is of the same series, "
-    "which then is analyzed anew",
+    "which then is analyzed anew, and is not kept if it is of another",
     "refuse": "answered with 0x0111, not kept",
 }
 
@@ -271,6 +271,11 @@ def _write_web(page: Page, config: Config) -> None:
         "Content-Length; Accept `application/dicom+json`. One request holds all objects of a "
         "delivery that are still to be taken, each in its own transfer syntax; nothing is "
         "transcoded."
+    )
+    page.text(
+        "When an operator asks whether a destination is there: Search transaction, GET "
+        "`{url}/studies?limit=1`. Only the status of the answer is looked at; a service that "
+        "does not search is there all the same."
     )
     page.table(
         ("destination", "URL", "objects", "authentication"),

@@ -66,12 +66,12 @@ def _write_general(page: Page, config: Config) -> None:
             ),
             (
                 "DIMSE time-out",
-                f"{receive.dimse_timeout_seconds:g} s for the rest of a message",
+                f"{receive.dimse_timeout_seconds:g} s for the answer to a report",
                 "`timeout_seconds`, for each answer",
             ),
             (
                 "Idle time-out",
-                f"{receive.network_timeout_seconds:g} s, then aborted",
+                f"{receive.network_timeout_seconds:g} s, then aborted; a PDU must be whole in it",
                 "`timeout_seconds`",
             ),
             ("Asynchronous operations", "not negotiated: one at a time", "not negotiated"),

@@ -89,7 +89,7 @@ def _write_overview(page: Page, config: Config) -> None:
     page.table(
         ("service", "SCU", "SCP"),
         (
-            ("Verification", "Y (command `dicomnode echo`)", "Y"),
+            ("Verification", "Y (`dicomnode echo`, console)", "Y"),
             ("Storage", _yes("store" in kinds), "Y"),
             ("Storage Commitment Push Model", _yes("commitment-request" in kinds), "Y"),
             ("Query/Retrieve: Study Root FIND", _yes("count" in kinds), "N"),
@@ -103,10 +103,16 @@ def _write_overview(page: Page, config: Config) -> None:
         ("service", "user agent", "origin server"),
         (
             ("Studies: Store (STOW-RS)", _yes(bool(web_destinations(config))), "N"),
-            ("Studies: Retrieve, Search (WADO-RS, QIDO-RS)", "N", "N"),
+            (
+                "Studies: Search (QIDO-RS), to learn whether the service is there",
+                _yes(bool(web_destinations(config))),
+                "N",
+            ),
+            ("Studies: Retrieve (WADO-RS)", "N", "N"),
             ("URI, Worklist, Non-Patient Instance, Storage Commitment", "N", "N"),
         ),
     )
+    page.text("No HL7 message or FHIR resource is sent or received.")
     for number, title in (
         ("1.4", "Media Services"),
         ("1.5", "Real-Time Video Service"),
@@ -190,6 +196,10 @@ def _write_introduction(page: Page) -> None:
         "A conformance statement does not replace a test between two systems: it says what to "
         "expect of one of them. In particular, an archive that accepts a Segmentation or a report "
         "need not be able to show it."
+    )
+    page.text(
+        "Sections are numbered and titled as the template has them; its standard sentences are in "
+        "words of our own."
     )
     page.heading("3.4", "Terms and Definitions")
     page.points(

@@ -30,12 +30,16 @@ def write_configuration(page: Page, config: Config) -> None:
     )
     page.heading("6.1", "General Configuration Parameters")
     known = list(sections())
-    page.text(
-        "AE titles are those of pipelines: 1 to 16 characters each. Calling AE titles and "
-        "addresses of peers, ports, time-outs and limits follow."
-    )
-    page.heading("6.2", "Configuration of DIMSE Services")
     values = config.model_dump(mode="json")
+    page.table(
+        ("key", "value", "takes", "meaning"),
+        (
+            (f"`{key.name}`", _shown(values[key.name]), key.kind, key.description)
+            for key in _at(known, "").keys
+        ),
+    )
+    _write_section(page, "[retention]", _at(known, "retention"), _value(values, "retention"))
+    page.heading("6.2", "Configuration of DIMSE Services")
     for path in _DIMSE_SECTIONS:
         _write_section(page, f"[{path}]", _at(known, path), _value(values, path))
     for name in config.pipelines:
@@ -139,10 +143,12 @@ def write_security(page: Page, config: Config) -> None:
         _transports(config),
     )
     page.text(
-        "PS3.15 B.12 (BCP 195 RFC 8996, RFC 9325) is what `bcp195` stands for; `bcp195-modified` "
-        "keeps of TLS 1.2 the suites of 256 bit; `tls13` admits TLS 1.3 alone. TLS 1.3 brings "
-        "suites of its own. Nothing older is negotiated; compression and renegotiation are off. "
-        "Certificates are not looked up in revocation lists."
+        "`bcp195` is the BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile (PS3.15 "
+        "B.12). `bcp195-modified` keeps of TLS 1.2 the suites of 256 bit, after PS3.15 B.13; "
+        "conformance to B.13 is not claimed, since TLS 1.3 is offered with its suite of 128 bit, "
+        "too. `tls13` admits TLS 1.3 alone. Nothing older is negotiated; compression and "
+        "renegotiation are off. Certificates are looked up in "
+        "the revocation lists (CRL) that `revocation_lists` names, else in none; never by OCSP."
     )
     for number, title in (
         ("8.4.3", "Media Storage Security Profiles"),
@@ -162,7 +168,8 @@ def write_security(page: Page, config: Config) -> None:
     )
     page.heading("8.7", "Other Security Features")
     page.text(
-        "Log lines and metrics hold UIDs, AE titles and addresses, and no attribute of a patient. "
+        "Log lines hold UIDs, AE titles and addresses, metrics no UIDs; neither holds an attribute "
+        "of a patient. "
         "Files of the spool are not encrypted by the node: use an encrypted disk."
     )
 
@@ -215,7 +222,7 @@ def _transports(config: Config) -> Iterator[tuple[str, ...]]:
     ]
     for where, tls in named:
         if tls is None:
-            yield where, "none", "", "", ""
+            yield where, "none: without TLS", "-", "-", "-"
             continue
         oldest, suites = describe_profile(tls.profile)
         shown = "both sides" if tls.authentication == "mutual" else "the acceptor's only"

@@ -9,7 +9,10 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
 
 from dicomnode.console.access import Person
+from dicomnode.console.api_jobs import JobId
+from dicomnode.console.looks import Looks
 from dicomnode.console.parts import Parts
+from dicomnode.console.problems import NOT_FOUND, RESPONSES
 from dicomnode.console.reduction import reduce_geometry, reduce_labels, reduce_voxels, steps_for
 from dicomnode.console.result_files import names_of, names_patient
 from dicomnode.console.volumes import Scene, Volumes
@@ -41,7 +44,7 @@ MaxSide = Annotated[
 ]
 
 
-def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
+def build_router(parts: Parts, volumes: Volumes, looks: Looks) -> APIRouter:
     """Build the routes of results below ``/api/v1``.
 
     Parameters
@@ -49,20 +52,24 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
     parts : Parts
     volumes : Volumes
         Shared with whoever else needs volumes.
+    looks : Looks
+        Told who takes what along.
     """
-    router = APIRouter(prefix="/api/v1/jobs/{job_id}", tags=["results"])
+    router = APIRouter(
+        prefix="/api/v1/jobs/{job_id}", tags=["results"], responses={**RESPONSES, **NOT_FOUND}
+    )
     viewer = Annotated[Person, Depends(parts.access.viewer)]
     nifti_problems = {200: {"content": {"application/gzip": {}}}, **PICTURE_PROBLEMS}
 
     @router.get("/results")
-    def results(job_id: str, person: viewer) -> list[str]:
+    def results(job_id: JobId, person: viewer) -> list[str]:
         """List the files of a job's results that whoever asks may take."""
         job = find_job(parts, job_id)
         return [name for name in names_of(job) if person.sees_patients or not names_patient(name)]
 
     @router.get("/results/ct.nii.gz", response_class=Response, responses=nifti_problems)
     async def ct(
-        job_id: str, request: Request, person: viewer, max_side: MaxSide = None
+        job_id: JobId, request: Request, person: viewer, max_side: MaxSide = None
     ) -> Response:
         """Give the volume as NIfTI, turned so that its axes run to left, back and head.
 
@@ -70,12 +77,12 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
         """
         job, scene = await _scene(job_id)
         content = await run_in_threadpool(_encode, scene, "ct", max_side)
-        _record(request, person, job, "ct.nii.gz")
+        await run_in_threadpool(looks.exported, request, person, job, "ct.nii.gz")
         return _attachment(content, job, "ct.nii.gz")
 
     @router.get("/results/segments.nii.gz", response_class=Response, responses=nifti_problems)
     async def segments(
-        job_id: str, request: Request, person: viewer, max_side: MaxSide = None
+        job_id: JobId, request: Request, person: viewer, max_side: MaxSide = None
     ) -> Response:
         """Give the segments as NIfTI on the grid of ``ct.nii.gz``.
 
@@ -83,21 +90,19 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
         """
         job, scene = await _scene(job_id)
         content = await run_in_threadpool(_encode, scene, "segments", max_side)
-        _record(request, person, job, "segments.nii.gz")
+        await run_in_threadpool(looks.exported, request, person, job, "segments.nii.gz")
         return _attachment(content, job, "segments.nii.gz")
 
     @router.get(
         "/results/{name}",
         response_class=Response,
         responses={
+            **PICTURE_PROBLEMS,
             200: {"content": {each: {} for each in _TYPES.values()}},
-            403: {"description": "It names the patient, and whoever asks is shown no patients."},
-            404: {"description": "There is no such job, or no such file among its results."},
-            410: {"description": "The results have been removed after their time."},
         },
     )
     def result(
-        job_id: str,
+        job_id: JobId,
         name: Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9.-]{0,127}$")],
         request: Request,
         person: viewer,
@@ -108,15 +113,12 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
         """
         job = find_job(parts, job_id)
         answer = _give(parts, job, name, person)
-        _record(request, person, job, name)
+        looks.exported(request, person, job, name)
         return answer
 
-    async def _scene(job_id: str) -> tuple[JobRow, Scene]:
+    async def _scene(job_id: JobId) -> tuple[JobRow, Scene]:
         job = await run_in_threadpool(find_job, parts, job_id)
         return job, await await_scene(volumes, job)
-
-    def _record(request: Request, person: Person, job: JobRow, name: str) -> None:
-        del request, person, job, name
 
     return router
 

@@ -18,6 +18,7 @@ from dicomnode.console import (
     api_docs,
     api_jobs,
     api_node,
+    api_quarantine,
     api_results,
     api_series,
     health,
@@ -30,6 +31,7 @@ from dicomnode.console import (
     viewer,
 )
 from dicomnode.console.envelope import Envelope
+from dicomnode.console.looks import Looks
 from dicomnode.console.parts import Parts
 from dicomnode.console.problems import add_handlers
 from dicomnode.console.uploads import MARGIN_BYTES
@@ -45,6 +47,7 @@ _ROUTERS: Final = (
     api_series,
     api_jobs,
     api_node,
+    api_quarantine,
     api_docs,
 )
 
@@ -53,7 +56,8 @@ _UPLOADS: Final = re.compile(r"/upload|/api/v1/pipelines/[^/]+/instances")
 
 _DESCRIPTION: Final = """\
 Everything that the console shows and does.  Programs show a bearer token, if access is configured;
-`dicomnode token` makes one.  Errors are problem details (RFC 9457).  Times are ISO 8601, UTC."""
+the command dicomnode token makes one.  Errors are problem details (RFC 9457).  Times are ISO 8601,
+UTC."""
 
 
 def build_app(parts: Parts) -> FastAPI:
@@ -77,12 +81,16 @@ def build_app(parts: Parts) -> FastAPI:
     )
     add_handlers(app, parts.pages)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
-    app.include_router(health.build_router(parts.readiness))
+    probes = health.Probes(
+        readiness=parts.readiness, liveness=parts.liveness, metrics=parts.metrics
+    )
+    app.include_router(health.build_router(probes))
     for module in _ROUTERS:
         app.include_router(module.build_router(parts))
     volumes = open_volumes(parts)
-    app.include_router(viewer.build_router(parts, volumes))
-    app.include_router(api_results.build_router(parts, volumes))
+    looks = Looks(parts)
+    for pictured in (viewer, api_results):
+        app.include_router(pictured.build_router(parts, volumes, looks))
     return app
 
 

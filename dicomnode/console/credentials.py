@@ -28,6 +28,12 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)
 _ROLES: Final[Mapping[str, Role]] = {"viewer": "viewer", "operator": "operator"}
 _TOKEN_HASH: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _LONGEST_PASSWORD: Final = 1024
+_NOBODY: Final = (
+    "$argon2id$v=19$m=65536,t=3,p=4$HfIEsEf6SSJwnph3w11Wrw$"
+    "xy/qYmwt6D/karisULLet457dhDKQ5XNF30TRbXWFIg"
+)
+"""Of a password that nobody knows: checked for an unknown name, which then takes as long."""
+
 _AT_ONCE: Final = 2
 """Each check of a password takes 64 MiB for a moment."""
 
@@ -143,8 +149,6 @@ class Passwords:
         argon2 = re.compile(r"\$argon2id\$[A-Za-z0-9$=,+/.-]{20,400}", re.ASCII)
         self._file = _File(path, key="console.access.password_file", hash_form=argon2)
         self._hasher = PasswordHasher()
-        # Checked in place of nobody's, so that an unknown name takes as long as a known one.
-        self._nobody = self._hasher.hash(secrets.token_urlsafe(16))
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
 
     def get(self, name: str) -> Entry | None:
@@ -158,7 +162,7 @@ class Passwords:
         entry = self.get(name)
         with self._slots:
             try:
-                self._hasher.verify(self._nobody if entry is None else entry.hash, password)
+                self._hasher.verify(_NOBODY if entry is None else entry.hash, password)
             except (VerificationError, InvalidHashError):
                 return None
         return entry

@@ -54,7 +54,10 @@ def reduce_labels(label_map: LabelMap, steps_kji: Steps) -> LabelMap:
         return LabelMap(labels=flat, geometry=geometry)
     most = np.zeros(geometry.shape_kji, np.uint16)
     labels = np.zeros(geometry.shape_kji, np.uint8)
-    for value in np.flatnonzero(np.bincount(np.unique(flat))).tolist():
+    present = np.zeros(256, np.bool_)
+    for plane in flat:
+        present |= np.bincount(plane.ravel(), minlength=256) > 0
+    for value in np.flatnonzero(present).tolist():
         count = _sum_blocks(flat == value, steps_kji, np.uint16)
         wins = count > most
         labels[wins] = value

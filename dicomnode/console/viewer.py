@@ -14,8 +14,11 @@ from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, Field
 
 from dicomnode.console.access import Person
+from dicomnode.console.api_jobs import JobId
 from dicomnode.console.findings_table import FindingsTable, tabulate
+from dicomnode.console.looks import Looks
 from dicomnode.console.parts import Parts
+from dicomnode.console.problems import RESPONSES
 from dicomnode.console.result_files import describe_files, names_patient
 from dicomnode.console.slices import (
     DEFAULT_OPACITY,
@@ -80,7 +83,7 @@ class Slices(BaseModel):
     notes: list[str]
 
 
-def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
+def build_router(parts: Parts, volumes: Volumes, looks: Looks) -> APIRouter:
     """Build the pages of a job's picture, and its slices below ``/api/v1``.
 
     Parameters
@@ -88,8 +91,10 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
     parts : Parts
     volumes : Volumes
         Shared with whoever else needs volumes.
+    looks : Looks
+        Told who looks at what.
     """
-    router = APIRouter()
+    router = APIRouter(tags=["jobs"], responses=RESPONSES)
     pages = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     viewer = Annotated[Person, Depends(parts.access.viewer)]
 
@@ -98,7 +103,7 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
         dependencies=[Depends(parts.access.viewer)],
         responses=PICTURE_PROBLEMS,
     )
-    async def slices(job_id: str) -> Slices:
+    async def slices(job_id: JobId) -> Slices:
         """Say which slices and segments there are to be seen of a job."""
         scene = await await_scene(volumes, await run_in_threadpool(find_job, parts, job_id))
         return _describe(scene)
@@ -106,13 +111,14 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
     @router.get(
         "/api/v1/jobs/{job_id}/slices/{plane}/{index}.png",
         response_class=Response,
-        dependencies=[Depends(parts.access.viewer)],
         responses={200: {"content": {"image/png": {}}}, **PICTURE_PROBLEMS},
     )
     async def slice_png(
-        job_id: str,
+        job_id: JobId,
         plane: PlaneName,
         index: Annotated[int, Path(ge=0, le=100_000)],
+        request: Request,
+        person: viewer,
         window: WindowName = "lung",
         segments: Annotated[
             str, Query(pattern=r"^(all|none|\d{1,3}(,\d{1,3})*)$", max_length=1100)
@@ -123,9 +129,11 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
 
         Slices are counted from 0, toward head, back and left.
         """
-        scene = await await_scene(volumes, await run_in_threadpool(find_job, parts, job_id))
+        job = await run_in_threadpool(find_job, parts, job_id)
+        scene = await await_scene(volumes, job)
 
         def draw() -> bytes:
+            looks.turned(request, person, job)
             image = draw_slice(
                 scene,
                 plane,
@@ -143,27 +151,29 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
         return Response(content, media_type="image/png")
 
     @pages.get("/jobs/{job_id}/view")
-    async def view(job_id: str, request: Request, person: viewer) -> Response:
+    async def view(job_id: JobId, request: Request, person: viewer) -> Response:
         job = await run_in_threadpool(find_job, parts, job_id)
         context = await run_in_threadpool(_about, parts, job, person)
         try:
             scene = await await_scene(volumes, job)
         except HTTPException as error:
-            context |= {"why_not": error.detail, "is_coming": error.status_code == 503}
+            is_coming = error.status_code == 503
+            context |= {"scene": None, "why_not": error.detail, "is_coming": is_coming}
             return parts.pages.render(
                 request, "viewer.html", person, status=error.status_code, **context
             )
+        await run_in_threadpool(looks.opened, request, person, job, "images")
         query = {key: request.query_params.getlist(key) for key in request.query_params}
         state = ViewState.parse(query, scene)
-        return parts.pages.render(
-            request, "viewer.html", person, **context, **_to_be_seen(scene, state)
-        )
+        context |= {"is_coming": False, **_to_be_seen(scene, state)}
+        return parts.pages.render(request, "viewer.html", person, **context)
 
     @pages.get("/jobs/{job_id}/view/3d")
-    async def view_3d(job_id: str, request: Request, person: viewer) -> Response:
+    async def view_3d(job_id: JobId, request: Request, person: viewer) -> Response:
         job = await run_in_threadpool(find_job, parts, job_id)
         context = await run_in_threadpool(_about, parts, job, person)
         scene = await await_scene(volumes, job)
+        await run_in_threadpool(looks.opened, request, person, job, "images")
         segments = [
             {
                 "number": each.number,
@@ -177,8 +187,7 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
             request,
             "viewer_3d.html",
             person,
-            **context,
-            scene=scene,
+            **(context | {"scene": scene}),
             segments_json=json.dumps(segments),
             place_json=json.dumps(place_ras(scene)),
         )
@@ -186,8 +195,9 @@ def build_router(parts: Parts, volumes: Volumes) -> APIRouter:
         return answer
 
     @pages.get("/jobs/{job_id}/findings")
-    def findings(job_id: str, request: Request, person: viewer) -> Response:
+    def findings(job_id: JobId, request: Request, person: viewer) -> Response:
         job = find_job(parts, job_id)
+        looks.opened(request, person, job, "report")
         return parts.pages.render(
             request, "viewer_findings.html", person, **_about(parts, job, person)
         )
@@ -215,6 +225,10 @@ def _about(parts: Parts, job: JobRow, person: Person) -> dict[str, Any]:
         "job": job,
         "findings": read_findings(parts, job),
         "results_gone": not job.files and job.state in {"done", "superseded"},
+        # What pages on a scene replace.
+        "scene": None,
+        "is_coming": False,
+        "jumps": {},
         "files": given,
         "hides_files": len(given) < len(files),
     }

@@ -148,9 +148,9 @@ class Volumes:
     def _load(self, job: JobRow) -> Scene:
         if job.state == "refused":
             raise NoPicture(404, f"The series makes no volume: {job.sentence}")
-        contents = open_series(self._paths(job))
+        paths = self._paths(job)
         try:
-            found = assemble_series(contents, self._gates.get(job.pipeline, STRICT))
+            found = assemble_series(open_series(paths), self._gates.get(job.pipeline, STRICT))
         except SeriesFault as fault:
             sentence = f"The series makes no volume: {fault.error}"
             raise NoPicture(404, sentence) from fault
@@ -282,9 +282,10 @@ class SceneCache:
                 done: Future[Scene] = Future()
                 done.set_result(scene)
                 return done
-            if key not in self._coming:
-                self._coming[key] = self._pool.submit(self._run, key, load)
-            return self._coming[key]
+            coming = self._coming.get(key)
+            if coming is None or coming.cancelled():
+                coming = self._coming[key] = self._pool.submit(self._run, key, load)
+            return coming
 
     def _run(self, key: str, load: Callable[[], Scene]) -> Scene:
         try:

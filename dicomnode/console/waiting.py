@@ -10,6 +10,7 @@ from fastapi import HTTPException
 from fastapi.concurrency import run_in_threadpool
 
 from dicomnode.console.parts import Parts
+from dicomnode.console.problems import MEDIA_TYPE, Problem
 from dicomnode.console.volumes import NoPicture, Scene, Volumes
 from dicomnode.database.job_rows import JobRow, get_job
 
@@ -17,9 +18,15 @@ LOAD_SECONDS: Final = 60.0
 """How long a request waits for a volume before it is told to come again."""
 
 PICTURE_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    404: {"description": "There is no such job or slice, or its series makes no volume."},
-    410: {"description": "What it was made of has been removed after its time."},
-    503: {"description": "The volume is still being assembled; come again."},
+    status: {
+        "description": words,
+        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+    }
+    for status, words in (
+        (404, "There is no such job or slice, or its series makes no volume."),
+        (410, "What it was made of has been removed after its time."),
+        (503, "The volume is still being assembled, or the database is away; come again."),
+    )
 }
 
 

@@ -87,6 +87,13 @@ def uid_name(uid: str) -> str:
     return UID(uid).name
 
 
+def sentence(text: str) -> str:
+    """Write a text as a sentence: it begins with a capital and ends with a full stop."""
+    if not text:
+        return ""
+    return text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
+
+
 def age(when: datetime, *, now: datetime | None = None) -> str:
     """Say how long ago something was."""
     seconds = max(((now or datetime.now(UTC)) - when).total_seconds(), 0.0)
@@ -126,6 +133,7 @@ FILTERS: Final = {
     "modality": modality,
     "moment": moment,
     "note_words": note_words,
+    "sentence": sentence,
     "size": size,
     "state_words": state_words,
     "status_words": status_words,

@@ -1,5 +1,11 @@
 """The rows behind series, jobs and deliveries, in SQLite or PostgreSQL.  No files, no policy."""
 
-from dicomnode.database.connect import Database, Transaction, is_away, open_database
+from dicomnode.database.connect import (
+    Database,
+    Transaction,
+    is_away,
+    open_database,
+    revision_of,
+)
 
-__all__ = ["Database", "Transaction", "is_away", "open_database"]
+__all__ = ["Database", "Transaction", "is_away", "open_database", "revision_of"]

@@ -13,6 +13,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 
 from dicomnode.errors import StateError
@@ -24,6 +25,9 @@ SQLITE_FILE: Final = "dicomnode.sqlite"
 """The embedded database, within the data folder."""
 
 _SQLITE_SINCE_PYTHON_312: Final = (3, 42)
+
+VERSION_TABLE: Final = "dicomnode_version"
+"""Says which migration was the last; the job engine keeps its own in the same database."""
 
 _MIGRATION_LOCK: Final = 0x6469636F6D6E6F64
 """Key of the advisory lock under which PostgreSQL is migrated."""
@@ -111,6 +115,13 @@ def open_database(url: str, *, data_dir: Path) -> Database:
         leases = None
     _migrate(engine)
     return Database(engine, full_url, leases)
+
+
+def revision_of(database: Database) -> str:
+    """Return which of our migrations was the last on the database."""
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        return str(context.get_current_revision())
 
 
 def is_away(error: BaseException) -> bool:

@@ -17,6 +17,9 @@ _FIRST_PAUSE_SECONDS: Final = 0.2
 # How often a call that waits asks whether anybody still wants the answer.
 _LOOK_SECONDS: Final = 0.5
 
+# A server or a model's process that died is back after about so long.
+_DEAD_SECONDS: Final = 10.0
+
 _Answer = TypeVar("_Answer")
 Cancelled = Callable[[], bool] | None
 
@@ -58,6 +61,31 @@ class Gates:
             with self._changed:
                 self._inside[model] -= 1
                 self._changed.notify_all()
+
+
+class Deaths:
+    """Tells the call that a server did not survive from those that were cut off with it.
+
+    Which of several it was cannot be known; but one end of a server counts once.  Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counted_at = float("-inf")
+
+    def is_first(self, now: float) -> bool:
+        """Whether no call was cut off in the last seconds; then `now` is remembered.
+
+        Parameters
+        ----------
+        now : float
+            Seconds on a clock that only goes forward.
+        """
+        with self._lock:
+            if now < self._counted_at + _DEAD_SECONDS:
+                return False
+            self._counted_at = now
+            return True
 
 
 def repeat(call: Callable[[], _Answer], *, seconds: float, cancelled: Cancelled = None) -> _Answer:

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomnode.errors import ModelContractMismatch
-from dicomnode.inference.client import OutputSpec, TritonClient
+from dicomnode.inference.client import TritonClient
 from dicomnode.inference.contract import wanted_outputs
 from dicomnode.inference.intensity import activate
 from dicomnode.inference.network import DTYPES
 from dicomnode.inference.schema import Manifest, ManifestClassification
 from dicomnode.inference.segment import volume_inputs
+from dicomnode.inference.tensors import OutputSpec
 from dicomnode.model.findings import Classification, Measurement
 from dicomnode.standard.codes import unit
 

@@ -14,30 +14,26 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
-from tritonclient import grpc as triton
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from numpy.typing import NDArray
 
 from dicomnode import metrics
 from dicomnode.errors import (
     InferenceError,
-    InferenceRejected,
+    InferenceInterrupted,
     InferenceUnavailable,
     ModelContractMismatch,
 )
-from dicomnode.inference.calls import Gates, repeat, wait_for_answer
+from dicomnode.inference.calls import Deaths, Gates, repeat, wait_for_answer
 from dicomnode.inference.channel import Credentials, open_channel
 from dicomnode.inference.contract import Tensor, differences, is_resolved, resolve
+from dicomnode.inference.measured import measured, trace_headers
 from dicomnode.inference.regions import RegisteredRegions
 from dicomnode.inference.schema import Manifest
 from dicomnode.inference.statuses import ask, one_line
+from dicomnode.inference.tensors import OutputSpec, check_answer, input_tensor, output_tensor
 from dicomnode.log import get_logger
 
 _log = get_logger(__name__)
-
-OutputSpec = tuple[DTypeLike, tuple[int, ...] | None]
-"""Dtype and shape of a tensor that is asked for; shape None where it is not known beforehand."""
 
 # Protocol buffers end at 2 GiB; tritonclient's own default too.
 _MESSAGE_BYTES: Final = 2**31 - 1
@@ -93,6 +89,7 @@ class TritonClient:
         self._client = open_channel(address, _CHANNEL_OPTIONS, credentials)
         self._explain = explain
         self._gates = Gates()
+        self._deaths = Deaths()
         local = _is_loopback(address) if shared_memory is None else shared_memory
         self._regions = RegisteredRegions(self._client, address=address, allowed=local)
 
@@ -293,6 +290,9 @@ class TritonClient:
         ------
         InferenceUnavailable, InferenceTimeout
             The server or model is not there, or did not answer in time.
+        InferenceInterrupted
+            It went while it was asked.  Of calls that are cut off together one is told so, the
+            others that it is not there.
         InferenceRejected
             The server or the model refused the request.
         InferenceCancelled
@@ -327,81 +327,49 @@ class TritonClient:
         cancelled: Callable[[], bool] | None,
     ) -> dict[str, NDArray[Any]]:
         self._regions.unregister_held()
-        with ExitStack() as regions:
-            asked = [self._input(name, array, regions) for name, array in inputs.items()]
+        self._regions.sweep_now_and_then()
+        with ExitStack() as regions, measured(model):
+            asked = [
+                input_tensor(name, array, self._regions, regions) for name, array in inputs.items()
+            ]
             wanted: list[Any] = []
             shared: dict[str, NDArray[Any]] = {}
             for name, spec in outputs.items():
-                output, array = self._output(name, spec, regions)
+                output, array = output_tensor(name, spec, self._regions, regions)
                 wanted.append(output)
                 if array is not None:
                     shared[name] = array
             end = f"model {model!r} did not answer within {self._timeout_seconds:g} s"
-            result = self._ask(
-                lambda: wait_for_answer(
-                    lambda note: self._client.async_infer(
-                        model,
-                        asked,
-                        note,
-                        model_version=version,
-                        outputs=wanted,
-                        client_timeout=self._timeout_seconds,
+            try:
+                result = self._ask(
+                    lambda: wait_for_answer(
+                        lambda note: self._client.async_infer(
+                            model,
+                            asked,
+                            note,
+                            model_version=version,
+                            outputs=wanted,
+                            headers=trace_headers(),
+                            client_timeout=self._timeout_seconds,
+                        ),
+                        cancelled=cancelled,
                     ),
-                    cancelled=cancelled,
-                ),
-                timeout_sentence=end,
-            )
+                    timeout_sentence=end,
+                )
+            except InferenceInterrupted as error:
+                if self._deaths.is_first(time.monotonic()):
+                    raise
+                raise InferenceUnavailable(str(error)) from error.__cause__
             for name, spec in outputs.items():
-                _check_answer(model, name, spec, result.get_output(name))
+                check_answer(model, name, spec, result.get_output(name))
             return {
                 name: shared[name] if name in shared else result.as_numpy(name) for name in outputs
             }
-
-    def _input(self, name: str, array: NDArray[Any], regions: ExitStack) -> Any:
-        tensor = triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
-        region = self._regions.lend(array.nbytes, regions)
-        if region is None:
-            try:
-                tensor.set_data_from_numpy(array)
-            except InferenceServerException as error:
-                raise InferenceRejected(f"input {name}: {one_line(error.message())}") from error
-        else:
-            region.as_array(array.shape, array.dtype)[...] = array
-            tensor.set_shared_memory(region.name, array.nbytes)
-        return tensor
-
-    def _output(
-        self, name: str, spec: OutputSpec, regions: ExitStack
-    ) -> tuple[Any, NDArray[Any] | None]:
-        dtype, shape = spec
-        tensor = triton.InferRequestedOutput(name)
-        if shape is None:
-            return tensor, None
-        size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        region = self._regions.lend(size_bytes, regions)
-        if region is None:
-            return tensor, None
-        tensor.set_shared_memory(region.name, size_bytes)
-        return tensor, region.as_array(shape, dtype)
 
     def _ask(
         self, call: Callable[[], _Answer], *, timeout_sentence: str = "no answer in time"
     ) -> _Answer:
         return ask(call, address=self.address, timeout_sentence=timeout_sentence)
-
-
-def _check_answer(model: str, name: str, spec: OutputSpec, found: Any) -> None:
-    dtype, shape = spec
-    wanted = f"{np_to_triton_dtype(np.dtype(dtype))}{'' if shape is None else list(shape)}"
-    if found is None:
-        raise ModelContractMismatch(f"model {model!r}: wanted output {name} {wanted}, found none")
-    right_dtype = found.datatype == np_to_triton_dtype(np.dtype(dtype))
-    right_shape = shape is None or tuple(found.shape) == shape
-    if not (right_dtype and right_shape):
-        raise ModelContractMismatch(
-            f"model {model!r}: wanted output {name} {wanted}, "
-            f"found {found.datatype}{list(found.shape)}"
-        )
 
 
 def _tensor(found: Any, *, optional: bool = False) -> Tensor:

@@ -6,6 +6,7 @@ Thread-safe.  The memory itself is made in `shared_memory`.
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -20,6 +21,9 @@ _log = get_logger(__name__)
 _SHARED_FROM_BYTES: Final = 1 << 20
 
 _CALL_SECONDS: Final = 10.0
+
+# A process that is killed leaves its regions to the others, which look this often.
+_SWEEP_SECONDS: Final = 60.0
 
 
 class RegisteredRegions:
@@ -41,6 +45,7 @@ class RegisteredRegions:
         self._told_full = threading.Event()
         self._held: set[str] = set()
         self._held_lock = threading.Lock()
+        self._swept_at = float("-inf")
         if allowed and FOLDER.is_dir():
             self._usable.set()
 
@@ -95,6 +100,14 @@ class RegisteredRegions:
             names, self._held = self._held, set()
         for name in names:
             self._unregister(name)
+
+    def sweep_now_and_then(self) -> None:
+        """Sweep if that is some time ago."""
+        with self._held_lock:
+            if time.monotonic() < self._swept_at + _SWEEP_SECONDS:
+                return
+            self._swept_at = time.monotonic()
+        self.sweep()
 
     def sweep(self) -> None:
         """Take back what killed processes of this node left, here and in the server."""

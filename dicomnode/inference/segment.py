@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicomnode.errors import ModelContractMismatch
-from dicomnode.inference.client import OutputSpec, TritonClient
+from dicomnode.inference.client import TritonClient
 from dicomnode.inference.contract import wanted_inputs, wanted_outputs
 from dicomnode.inference.intensity import to_dtype
 from dicomnode.inference.layout import from_layout, tensor_shape, to_layout
 from dicomnode.inference.network import check_numbers
 from dicomnode.inference.nifti import decode_nifti, encode_nifti
 from dicomnode.inference.schema import Manifest
+from dicomnode.inference.tensors import OutputSpec
 
 Cancelled = Callable[[], bool] | None
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from dicomnode.config import Config
 from dicomnode.database import Database, Transaction
-from dicomnode.database.series_rows import list_keys, stored_bytes
+from dicomnode.database.series_rows import list_keys
+from dicomnode.database.standing_rows import stored_bytes
 from dicomnode.engine import JobQueue
+from dicomnode.errors import NodeError
 from dicomnode.leases import claim_slot, open_leases
 from dicomnode.log import get_logger
 from dicomnode.model.commitment import CommitmentReport
+from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision
-from dicomnode.node.foundation import NODE_SLOT, Foundation
+from dicomnode.node.foundation import NODE_SLOT, Foundation, Loop
 from dicomnode.pipeline.commitment import take_report
 from dicomnode.pipeline.inquiry import SeriesInquiry
 from dicomnode.pipeline.workflows import submit
@@ -24,23 +29,50 @@ from dicomnode.receive.commitment_reports import ignore_report
 from dicomnode.receive.limits import Limits
 from dicomnode.receive.notes import IgnoredInstances
 from dicomnode.receive.scp import StorageSCP
+from dicomnode.receive.seats import Seats
 from dicomnode.series.neighbors import Neighbors
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
+from dicomnode.spool.storage import Storage
+
+_CLOSE_LIMIT_SECONDS: Final = 300.0
+"""A round may wait for a database that is slow, series by series."""
+
+_ACCEPT_LIMIT_SECONDS: Final = 60.0
 
 _log = get_logger("node")
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A receiver that runs."""
+    """A receiver that runs.
+
+    `take_over` records what dead neighbors acknowledged, and takes their series.
+    """
 
     scp: StorageSCP
     registry: SeriesRegistry
+    take_over: Callable[[], None]
 
 
-def start_receiver(base: Foundation) -> Receiver:
+def start_receiver(
+    base: Foundation,
+    *,
+    listening: socket.socket | None = None,
+    seats: Seats | None = None,
+    restores: bool = True,
+) -> Receiver:
     """Start receiving, and closing series that are complete.
+
+    Parameters
+    ----------
+    base : Foundation
+    listening : socket.socket, optional
+        One that other receivers accept on as well; else one is bound as configured.
+    seats : Seats, optional
+        Where associations are counted, shared with those.
+    restores : bool
+        Whether rows that a crash left out are looked for; else somebody has done so.
 
     Raises
     ------
@@ -72,10 +104,13 @@ def start_receiver(base: Foundation) -> Receiver:
         inquiry=SeriesInquiry(store, base.setups),
         receiver=neighbors.receiver,
         neighbors=neighbors,
+        set_aside=partial(_set_aside, base.storage),
         rows_first=base.storage.shared is not None,
     )
-    restore()
+    if restores:
+        restore()
     registry.start()
+    base.loops["series-closer"] = Loop(registry.silent_seconds, _CLOSE_LIMIT_SECONDS)
     base.parts.callback(registry.stop)
     commitments = Commitments(database, store, config.receive.commitment, flush=registry.flush)
     commitments.start()
@@ -93,10 +128,33 @@ def start_receiver(base: Foundation) -> Receiver:
         policies=build_policies(base),
         limits=build_limits(base, store, registry.flush),
         ignored=IgnoredInstances(database).note,
+        seats=seats,
+        listening=listening,
     )
     receiver.start()
+    base.loops["receive-accept"] = Loop(receiver.silent_seconds, _ACCEPT_LIMIT_SECONDS)
     base.parts.callback(receiver.stop, config.drain_seconds)
-    return Receiver(receiver, registry)
+    return Receiver(receiver, registry, neighbors.look_after)
+
+
+def _set_aside(storage: Storage, pipeline: str, ref: InstanceRef) -> None:
+    """Put an instance into the quarantine that another one is kept in place of."""
+    try:
+        kept = storage.quarantine.take(
+            storage.store.path(ref.key),
+            reason="other content came before under its SOP Instance UID, and is kept",
+            facts={
+                "pipeline": pipeline,
+                "sop_class_uid": ref.sop_class_uid,
+                "sop_instance_uid": ref.sop_instance_uid,
+                "transfer_syntax_uid": ref.transfer_syntax_uid,
+            },
+        )
+        storage.store.discard(ref)  # what a bucket has of it
+    except (OSError, NodeError) as error:
+        _log.error("instance_not_set_aside", key=ref.key, error=type(error).__name__)
+    else:
+        _log.warning("instance_set_aside", key=ref.key, quarantine=kept)
 
 
 def _neighbors(base: Foundation, restore: Callable[[], None]) -> Neighbors:

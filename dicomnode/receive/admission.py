@@ -15,6 +15,13 @@ _CALLING_NOT_RECOGNIZED: Final = (1, 1, 3)
 _TEMPORARY_CONGESTION: Final = (2, 3, 1)
 _LOCAL_LIMIT_EXCEEDED: Final = (2, 3, 2)
 
+_NAMES: Final = {
+    _CALLED_NOT_RECOGNIZED: "called_ae_title",
+    _CALLING_NOT_RECOGNIZED: "calling_ae_title",
+    (1, 2, 1): "user_identity",
+    _TEMPORARY_CONGESTION: "temporary_congestion",
+    _LOCAL_LIMIT_EXCEEDED: "local_limit",
+}
 REJECTIONS: Final = {
     _CALLED_NOT_RECOGNIZED: "the called AE title is no pipeline's",
     _CALLING_NOT_RECOGNIZED: "calling AE title or address are not allowed",
@@ -36,9 +43,12 @@ class Admitted:
     ----------
     pipeline : str
         Name of the pipeline behind the called AE title.
+    verification_only : bool
+        Nothing but Verification is to be negotiated.
     """
 
     pipeline: str
+    verification_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +67,11 @@ class Rejected:
     source: int
     reason: int
     words: str
+
+    @property
+    def name(self) -> str:
+        """Result, source and reason in one word of a closed set, for metrics."""
+        return _NAMES.get((self.result, self.source, self.reason), "own_failure")
 
 
 NO_REASON: Final = Rejected(result=2, source=1, reason=1, words="the node could not decide")
@@ -91,9 +106,12 @@ class Admission:
         left_to_others = 2 if max_associations > _FEW else 0
         self.max_per_peer = max_associations_per_peer or max_associations - left_to_others
         self._callers: dict[str, list[ipaddress.IPv4Network | ipaddress.IPv6Network]] = {}
+        self._may_store: dict[str, list[ipaddress.IPv4Network | ipaddress.IPv6Network]] = {}
         for caller in allowed_callers:
-            networks = self._callers.setdefault(caller.ae_title, [])
-            networks.extend(ipaddress.ip_network(each, strict=False) for each in caller.hosts)
+            networks = [ipaddress.ip_network(each, strict=False) for each in caller.hosts]
+            self._callers.setdefault(caller.ae_title, []).extend(networks)
+            if not caller.verification_only:
+                self._may_store.setdefault(caller.ae_title, []).extend(networks)
 
     def decide(
         self,
@@ -139,7 +157,10 @@ class Admission:
         fault = self._limit_fault(host, open_associations, open_from_peer)
         if fault is not None:
             return _reject(_LOCAL_LIMIT_EXCEEDED, fault)
-        return Admitted(pipeline=pipeline)
+        return Admitted(
+            pipeline=pipeline,
+            verification_only=not self._is_storing_caller(calling_ae_title, host),
+        )
 
     def pipeline(self, called_ae_title: str) -> str | None:
         """Return the pipeline behind a called AE title, None if there is none."""
@@ -151,6 +172,12 @@ class Admission:
         if from_peer >= self.max_per_peer:
             return f"{from_peer} associations from {host} are open, the limit for one peer"
         return None
+
+    def _is_storing_caller(self, calling_ae_title: str, host: str) -> bool:
+        if not self._callers:
+            return True
+        address = _address(host)
+        return any(address in each for each in self._may_store.get(calling_ae_title, ()))
 
     def _caller_fault(self, calling_ae_title: str, host: str) -> str | None:
         address = _address(host)

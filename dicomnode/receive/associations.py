@@ -15,10 +15,12 @@ from typing import Any, Final, Literal
 from pynetdicom import evt
 from pynetdicom.association import Association
 
-from dicomnode.log import get_logger
-from dicomnode.metrics import ASSOCIATIONS
+from dicomnode import tracing
+from dicomnode.log import bind_to_thread, get_logger
+from dicomnode.metrics import ASSOCIATIONS, ASSOCIATIONS_OPEN
 from dicomnode.receive.admission import Admission, Admitted, Rejected
 from dicomnode.receive.limits import Limits
+from dicomnode.receive.seats import OwnSeats, Seats
 from dicomnode.receive.sink import InstanceSink
 from dicomnode.receive.store import Caller
 
@@ -36,10 +38,21 @@ class OpenAssociations:
     admission : Admission
     limits : Limits
     sink : InstanceSink
+    seats : Seats, optional
+        Those of this process alone by default.
     """
 
-    def __init__(self, admission: Admission, limits: Limits, sink: InstanceSink) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        limits: Limits,
+        sink: InstanceSink,
+        *,
+        seats: Seats | None = None,
+    ) -> None:
         self._admission = admission
+        self._seats = seats or OwnSeats()
+        self._taken: dict[Association, int] = {}
         self._limits = limits
         self._sink = sink
         self._open: dict[Association, Caller] = {}
@@ -61,26 +74,39 @@ class OpenAssociations:
         pipeline = self._admission.pipeline(request.called_ae_title)
         # Asked before the lock is taken: disk and database may be slow.
         shortage = None if pipeline is None else self._limits.shortage(pipeline)
-        with self._changed:
+        with self._changed, self._seats.alone():
+            in_all, from_peer = self._seats.count(host)
             decision = self._admission.decide(
                 called_ae_title=request.called_ae_title,
                 calling_ae_title=request.calling_ae_title,
                 host=host,
-                open_associations=len(self._open),
-                open_from_peer=sum(1 for each in self._open.values() if each.host == host),
+                open_associations=in_all,
+                open_from_peer=from_peer,
                 is_draining=self._is_draining,
                 shortage=shortage,
             )
             if isinstance(decision, Rejected):
                 return decision
+            association_id = uuid.uuid4().hex[:16]
             caller = Caller(
-                association_id=uuid.uuid4().hex[:16],
+                association_id=association_id,
                 pipeline=decision.pipeline,
                 calling_ae_title=request.calling_ae_title,
                 called_ae_title=request.called_ae_title,
                 host=host,
+                span=tracing.begin(
+                    "association",
+                    kind="server",
+                    association_id=association_id,
+                    pipeline=decision.pipeline,
+                    calling_ae_title=request.calling_ae_title,
+                ),
             )
             self._open[assoc] = caller
+            self._taken[assoc] = self._seats.take(host)
+        ASSOCIATIONS_OPEN.labels(caller.pipeline).inc()
+        # The association's own thread: what it logs from now on, whoever says it, bears this.
+        bind_to_thread(association_id=caller.association_id, pipeline=caller.pipeline)
         self._sink.association_opened(
             caller.association_id,
             pipeline=caller.pipeline,
@@ -88,8 +114,6 @@ class OpenAssociations:
         )
         _log.info(
             "association_admitted",
-            association_id=caller.association_id,
-            pipeline=caller.pipeline,
             called_ae_title=caller.called_ae_title,
             calling_ae_title=caller.calling_ae_title,
             host=caller.host,
@@ -99,7 +123,10 @@ class OpenAssociations:
     def forget(self, assoc: Association) -> None:
         """Count an association as not open that could not be admitted after all."""
         with self._changed:
-            self._open.pop(assoc, None)
+            caller = self._remove(assoc)
+        if caller is not None:
+            ASSOCIATIONS_OPEN.labels(caller.pipeline).dec()
+            caller.span.end()
 
     def on_ended(self, event: evt.Event) -> None:
         """Hear the library tell of a release or an abort."""
@@ -153,18 +180,30 @@ class OpenAssociations:
                 _log.error("associations_still_open", count=len(self))
         return len(left)
 
+    def _remove(self, assoc: Association) -> Caller | None:
+        """Count an association as not open; the lock is held."""
+        seat = self._taken.pop(assoc, None)
+        if seat is not None:
+            self._seats.leave(seat)
+        return self._open.pop(assoc, None)
+
     def _end(self, assoc: Association, how: Literal["released", "aborted"]) -> None:
         with self._changed:
-            caller = self._open.pop(assoc, None)
+            caller = self._remove(assoc)
             self._changed.notify_all()
         if caller is None:
             return
         ASSOCIATIONS.labels(how).inc()
-        _log.info("association_ended", association_id=caller.association_id, how=how)
+        ASSOCIATIONS_OPEN.labels(caller.pipeline).dec()
+        log = _log.bind(association_id=caller.association_id, pipeline=caller.pipeline)
         try:
             self._sink.association_ended(caller.association_id, pipeline=caller.pipeline, how=how)
-        except Exception:  # noqa: BLE001 - the accepting thread goes on whatever the sink does
-            _log.exception("association_end_not_recorded", association_id=caller.association_id)
+        except Exception:
+            log.exception("association_end_not_recorded")
+        if how == "aborted":
+            caller.span.fail(how)
+        caller.span.end()
+        log.info("association_ended", how=how)
 
 
 def _disconnect(assoc: Association) -> None:

@@ -26,6 +26,7 @@ class BufferedSocket(GuardedSocket):
     def __init__(self, assoc: Association, client_socket: socket.socket) -> None:
         super().__init__(assoc, client_socket=client_socket)
         self._buffer = bytearray(0)
+        self._view = memoryview(self._buffer)
         self._begin = 0
         self._end = 0
 
@@ -52,8 +53,8 @@ class BufferedSocket(GuardedSocket):
 
     @property
     def ahead(self) -> memoryview:
-        """What has been read and not consumed."""
-        return memoryview(self._buffer)[self._begin : self._end]
+        """What has been read and not consumed; until the next read."""
+        return self._view[self._begin : self._end]
 
     def consume(self, count: int) -> None:
         """Take note that so many bytes of `ahead` are done with."""
@@ -64,6 +65,7 @@ class BufferedSocket(GuardedSocket):
         if self._buffer or self.socket is None:
             return
         self._buffer = bytearray(_READ_BYTES)
+        self._view = memoryview(self._buffer)
         if isinstance(self.socket, ssl.SSLSocket):
             return
         # A socket with a time-out of the language's is asked twice for each read.  One with the
@@ -105,13 +107,13 @@ class BufferedSocket(GuardedSocket):
         connection = self.socket
         if connection is None:
             return 0
-        with memoryview(self._buffer) as whole, whole[self._end :] as room:
-            if isinstance(connection, ssl.SSLSocket):
-                count = _read_tls(connection, room)
-            elif wanted:
-                count = connection.recv_into(room, min(wanted, len(room)), socket.MSG_WAITALL)
-            else:
-                count = connection.recv_into(room, 0, socket.MSG_DONTWAIT)
+        room = self._view[self._end :]
+        if isinstance(connection, ssl.SSLSocket):
+            count = _read_tls(connection, room)
+        elif wanted:
+            count = connection.recv_into(room, min(wanted, len(room)), socket.MSG_WAITALL)
+        else:
+            count = connection.recv_into(room, 0, socket.MSG_DONTWAIT)
         self._end += count
         return count
 
@@ -126,8 +128,11 @@ class BufferedSocket(GuardedSocket):
 
 
 def _read_tls(connection: ssl.SSLSocket, room: memoryview) -> int:
-    if not connection.pending() and not select.select([connection], [], [], 0)[0]:
-        raise BlockingIOError
+    if not connection.pending():
+        waiting = select.poll()
+        waiting.register(connection, select.POLLIN)
+        if not waiting.poll(0):
+            raise BlockingIOError
     try:
         return connection.recv_into(room)
     except ssl.SSLWantReadError as error:

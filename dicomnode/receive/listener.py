@@ -15,7 +15,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from dicomnode.log import get_logger
-from dicomnode.metrics import ASSOCIATIONS
+from dicomnode.metrics import ASSOCIATIONS, REJECTIONS
 from dicomnode.receive.guard import GuardedHandler
 from dicomnode.receive.recurring import Recurring
 from dicomnode.standard.sop_classes import VERIFICATION
@@ -49,6 +49,9 @@ class Listener(ThreadedAssociationServer):
         Of a C-STORE-RQ; of a longer one this much and a byte is handed on.
     tls : ServerContexts, optional
         Without it connections are in the clear.
+    listening : socket.socket, optional
+        One that listens already, which other processes may accept on as well: then `address` is
+        where it does.
     on_poll : callable
         Called every so often by the thread that accepts.
 
@@ -73,12 +76,14 @@ class Listener(ThreadedAssociationServer):
         max_connections_per_peer: int | None = None,
         max_data_set_bytes: int | None = None,
         tls: ServerContexts | None = None,
+        listening: socket.socket | None = None,
         on_poll: Callable[[], None] = lambda: None,
     ) -> None:
         self._max_connections = max_connections
         self._max_connections_per_peer = max_connections_per_peer or max_connections
         self.max_data_set_bytes = max_data_set_bytes
         self._tls = tls
+        self._listening = listening
         self._shaking: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._refusals = Recurring()
@@ -93,6 +98,26 @@ class Listener(ThreadedAssociationServer):
         )
         # The library's shutdown takes its server off this list.
         ae._servers.append(self)  # noqa: SLF001 - only its own start_server would do it
+
+    def server_bind(self) -> None:
+        """Bind; or take the socket that listens already in place of the one to be bound."""
+        listening = self._listening
+        if listening is None:
+            super().server_bind()
+            return
+        if self.socket is not None:
+            self.socket.close()
+        # Another process may be faster: then there is nothing to accept, and nothing to wait for.
+        listening.setblocking(False)
+        self.socket = listening
+        self.server_address = listening.getsockname()
+
+    def server_close(self) -> None:
+        """Close the socket; one that others accept on as well is left to them."""
+        if self._listening is None:
+            super().server_close()
+        else:
+            self._listening.close()
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Accept a connection."""
@@ -117,6 +142,7 @@ class Listener(ThreadedAssociationServer):
         else:
             return True
         ASSOCIATIONS.labels("rejected").inc()
+        REJECTIONS.labels("too_many_connections").inc()
         if (unsaid := self._refusals.ask(host)) is not None:
             _log.warning("connection_closed", host=host, limit=limit, unsaid=unsaid)
         return False
@@ -147,6 +173,7 @@ class Listener(ThreadedAssociationServer):
         except OSError as error:
             (secure or connection).close()
             ASSOCIATIONS.labels("rejected").inc()
+            REJECTIONS.labels("tls_handshake").inc()
             if (unsaid := self._refusals.ask(host)) is not None:
                 reason = describe_failure(error)
                 _log.warning("tls_handshake_failed", host=host, reason=reason, unsaid=unsaid)

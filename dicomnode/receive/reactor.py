@@ -105,7 +105,7 @@ class StreamingAssociation(Association):
     @property
     def is_behind(self) -> bool:
         """Whether enough messages wait to be served; C-STORE never waits here."""
-        return self.dimse.msg_queue.qsize() >= MESSAGES_AHEAD
+        return len(self.dimse.msg_queue.queue) >= MESSAGES_AHEAD
 
     def look(self) -> None:
         """Let the association's thread see what came."""
@@ -168,6 +168,10 @@ class _Provider(DULServiceProvider):
         self._ear.setblocking(False)
         self.is_busy = False
         self._pdu_deadline = (-1, 0.0)
+        self._told_alive_at = 0.0
+        self._waiting = select.poll()
+        self._waiting.register(self._ear, select.POLLIN)
+        self._waited_for: int | None = None
 
     def run_reactor(self) -> None:
         """Do as the library; leave nothing behind at the end."""
@@ -215,30 +219,46 @@ class _Provider(DULServiceProvider):
 
     def _check_pace(self, source: BufferedSocket, messages: MessageStream) -> None:
         """Give a peer up whose PDU is not whole in time, however steadily its bytes come."""
-        number, deadline = self._pdu_deadline
         if messages.is_between_pdus and not source.has_ahead:
             self._pdu_deadline = (-1, 0.0)
-        elif number != messages.pdus_begun:
+            return
+        number, deadline = self._pdu_deadline
+        if number != messages.pdus_begun:
             seconds = source.seconds_for_a_pdu
             until = float("inf") if seconds is None else time.monotonic() + seconds
             self._pdu_deadline = (messages.pdus_begun, until)
         elif time.monotonic() > deadline:
             raise TimeoutError("the PDU was not whole in time")
 
+    def _tell_alive(self) -> None:
+        """Start the idle timer anew; not for each read, since it need not be so exact."""
+        now = time.monotonic()
+        if now - self._told_alive_at > LONGEST_WAIT_SECONDS:
+            self._told_alive_at = now
+            self._idle_timer.restart()
+
     def _wait(self, *, for_data: bool = True) -> bool:
         """Wait for data or the bell, or for a while; say whether there is data."""
         connection = self.socket.socket if self.socket and for_data else None
-        poll = select.poll()
-        poll.register(self._ear, select.POLLIN)
-        with contextlib.suppress(ValueError, OSError):  # closed: there is the bell to wait for
-            if connection is not None:
-                poll.register(connection, select.POLLIN)
-        found = {descriptor for descriptor, _ in poll.poll(LONGEST_WAIT_SECONDS * 1000)}
-        if self._ear.fileno() in found:
-            with contextlib.suppress(BlockingIOError):
-                self._ear.recv(4096)
-            found.discard(self._ear.fileno())
-        return bool(found)
+        descriptor = -1 if connection is None else connection.fileno()
+        self._wait_for(None if descriptor < 0 else descriptor)
+        is_there = False
+        for found, _ in self._waiting.poll(LONGEST_WAIT_SECONDS * 1000):
+            if found == descriptor:
+                is_there = True
+            else:
+                with contextlib.suppress(BlockingIOError):
+                    self._ear.recv(4096)
+        return is_there
+
+    def _wait_for(self, descriptor: int | None) -> None:
+        """Let the next `_wait` look at this one beside the bell."""
+        if self._waited_for != descriptor:
+            if self._waited_for is not None:
+                self._waiting.unregister(self._waited_for)
+            if descriptor is not None:
+                self._waiting.register(descriptor, select.POLLIN)
+            self._waited_for = descriptor
 
     def _take_in(self) -> bool:  # noqa: PLR0911 - each end of the loop has its own reason
         """Read until there is something for the library to do: an event, a PDU, a primitive."""
@@ -254,7 +274,7 @@ class _Provider(DULServiceProvider):
                 if not self.socket.fill(messages.bytes_to_come, hold=self._association.is_behind):
                     self.event_queue.put("Evt17")
                     return True
-                self._idle_timer.restart()
+                self._tell_alive()
             except BlockingIOError:
                 if not self.to_provider_queue.empty() or self._kill_thread:
                     return False
@@ -276,15 +296,16 @@ class _Provider(DULServiceProvider):
         while True:
             # Storing may take longer than a peer may be silent, and that is not the peer's fault.
             self.is_busy = True
-            with source.ahead as ahead:
-                source.consume(messages.take(ahead))
+            source.consume(messages.take(source.ahead))
             self.is_busy = False
-            if not self.event_queue.empty() or self._kill_thread:
+            if self.event_queue.queue or self._kill_thread:
                 return True
-            with source.ahead as ahead:
-                if not messages.is_between_pdus or len(ahead) < PDU_HEADER.size:
-                    return False
-                kind, _, length = PDU_HEADER.unpack_from(ahead)
+            if not messages.is_between_pdus or not source.has_ahead:
+                return False
+            ahead = source.ahead
+            if len(ahead) < PDU_HEADER.size:
+                return False
+            kind, _, length = PDU_HEADER.unpack_from(ahead)
             if kind != P_DATA_TF:
                 if length > _OTHER_PDU_BYTES:
                     raise ProtocolFault(f"a PDU of type {kind:02X}H with {length} bytes")

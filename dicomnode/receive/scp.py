@@ -6,7 +6,9 @@ associations; only the end of an association that was lost unseen is told from t
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,7 +18,7 @@ from pynetdicom.association import Association
 from dicomnode.config import ReceiveConfig
 from dicomnode.errors import ConfigError, ReceiveError
 from dicomnode.log import get_logger
-from dicomnode.metrics import ASSOCIATIONS
+from dicomnode.metrics import ASSOCIATIONS, REJECTIONS
 from dicomnode.receive.acceptance import DEFAULT_POLICY, StorePolicy, supported_contexts
 from dicomnode.receive.admission import NO_REASON, Admission, Admitted, Rejected
 from dicomnode.receive.associations import OpenAssociations
@@ -27,6 +29,7 @@ from dicomnode.receive.limits import Limits
 from dicomnode.receive.listener import Listener
 from dicomnode.receive.reactor import request_handler
 from dicomnode.receive.recurring import Recurring
+from dicomnode.receive.seats import Seats
 from dicomnode.receive.sink import InstanceSink
 from dicomnode.receive.store import (
     NoteIgnored,
@@ -37,6 +40,7 @@ from dicomnode.receive.store import (
 )
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
+from dicomnode.standard.sop_classes import VERIFICATION
 from dicomnode.standard.status import ActionStatus, StoreStatus
 from dicomnode.standard.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnode.tls import ServerContexts
@@ -74,6 +78,10 @@ class StorageSCP:
         Those of the configuration, without quotas, by default.
     ignored : callable, optional
         Told of instances that are acknowledged and ignored.
+    seats : Seats, optional
+        Where associations are counted; those of this process alone by default.
+    listening : socket.socket, optional
+        One to accept on, in place of address and port of the configuration.
 
     Raises
     ------
@@ -94,8 +102,11 @@ class StorageSCP:
         policies: Mapping[str, StorePolicy] | None = None,
         limits: Limits | None = None,
         ignored: NoteIgnored | None = None,
+        seats: Seats | None = None,
+        listening: socket.socket | None = None,
     ) -> None:
         self._config = config
+        self._listening = listening
         self._on_commitment = on_commitment
         self._policies = dict(policies or {})
         self._limits = limits or Limits(
@@ -118,8 +129,9 @@ class StorageSCP:
             max_associations_per_peer=config.max_associations_per_peer,
         )
         self._max_per_peer = admission.max_per_peer
-        self._open = OpenAssociations(admission, self._limits, sink)
+        self._open = OpenAssociations(admission, self._limits, sink, seats=seats)
         self._commitment = commitment
+        self._polled_at = time.monotonic()
         self._rejections = Recurring()
         self._users = Users(config.users)
         self._server: Listener | None = None
@@ -141,6 +153,15 @@ class StorageSCP:
     def open_associations(self) -> int:
         """Return how many associations are admitted and not ended."""
         return len(self._open)
+
+    def silent_seconds(self) -> float:
+        """Return for how long the accepting thread has not come round; infinite if it has ended."""
+        is_accepting = self._thread is not None and self._thread.is_alive()
+        return time.monotonic() - self._polled_at if is_accepting else float("inf")
+
+    def _poll(self) -> None:
+        self._polled_at = time.monotonic()
+        self._open.sweep()
 
     def start(self) -> None:
         """Bind and listen.
@@ -180,7 +201,8 @@ class StorageSCP:
                 max_connections_per_peer=self._max_per_peer + _SPARE_PER_PEER,
                 max_data_set_bytes=self._limits.max_instance_bytes,
                 tls=tls,
-                on_poll=self._open.sweep,
+                listening=self._listening,
+                on_poll=self._poll,
             )
         except OSError as error:
             where = f"{config.host} port {config.port}"
@@ -227,6 +249,8 @@ class StorageSCP:
             if isinstance(decision, Admitted):
                 proposed = request.presentation_context_definition_list
                 wanted = [str(each.abstract_syntax) for each in proposed]
+                if decision.verification_only:
+                    wanted = [each for each in wanted if each == VERIFICATION]
                 assoc.acceptor.supported_contexts = supported_contexts(
                     wanted,
                     policy=self._policies.get(decision.pipeline, DEFAULT_POLICY),
@@ -246,6 +270,7 @@ class StorageSCP:
 
     def _tell_rejection(self, assoc: Association, request: Any, decision: Rejected) -> None:
         ASSOCIATIONS.labels("rejected").inc()
+        REJECTIONS.labels(decision.name).inc()
         host = assoc.requestor.address
         unsaid = self._rejections.ask(f"{host} {decision.source} {decision.reason}")
         if unsaid is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import struct
+import zlib
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +19,9 @@ _TYPES: Final = {np.dtype(np.uint8): (2, 8), np.dtype(np.int16): (4, 16)}
 _MILLIMETERS: Final = 2
 _SCANNER: Final = 1
 """Code of coordinates that are the scanner's (NIFTI_XFORM_SCANNER_ANAT)."""
+
+_GZIP: Final = 16 + zlib.MAX_WBITS
+"""Asks zlib for gzip's header and trailer."""
 
 _LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -81,6 +84,10 @@ def _encode(voxels: NDArray[Any], geometry: VolumeGeometry, *, level: int) -> by
     struct.pack_into("<2h", header, 252, 0, _SCANNER)
     struct.pack_into("<12f", header, 280, *affine[:3].ravel())
     struct.pack_into("<4s", header, 344, b"n+1\0")
-    # In memory columns run fastest already, as the format has them; mtime 0 keeps bytes the same.
-    content = bytes(header) + b"\0" * 4 + np.ascontiguousarray(voxels).tobytes()
-    return gzip.compress(content, compresslevel=level, mtime=0)
+    # In memory columns run fastest already, as the format has them.  Slice by slice, as a copy of a
+    # whole CT is large; the same voxels give the same bytes: no time of day is written.
+    packer = zlib.compressobj(level, zlib.DEFLATED, _GZIP)
+    parts = [packer.compress(bytes(header) + b"\0" * 4)]
+    parts += [packer.compress(np.ascontiguousarray(plane).data) for plane in voxels]
+    parts.append(packer.flush())
+    return b"".join(parts)

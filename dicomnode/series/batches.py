@@ -12,8 +12,8 @@ from dicomnode.log import get_logger
 
 _Item = TypeVar("_Item")
 
-_GATHER_SECONDS: Final = 0.1
-"""How long the first of a batch waits for others: ten commits a second cost next to nothing."""
+_GATHER_SECONDS: Final = 0.25
+"""How long the first of a batch waits for others: four commits a second cost next to nothing."""
 
 _LARGEST_BATCH: Final = 500
 _LONGEST_BACKLOG: Final = 10_000
@@ -43,6 +43,7 @@ class BatchWriter(Generic[_Item]):
         self._waiting: list[_Item] = []
         self._put = 0
         self._written = 0
+        self._attempts = 0
         self._failure: str | None = None
         self._is_urgent = False
         self._is_stopping = False
@@ -69,6 +70,8 @@ class BatchWriter(Generic[_Item]):
         """
         deadline = time.monotonic() + _PATIENCE_SECONDS
         with self._changed:
+            if self._failure is not None and not must_take:
+                self._await_attempt()
             while not must_take and len(self._waiting) >= _LONGEST_BACKLOG:
                 if self._failure is None and self._changed.wait(deadline - time.monotonic()):
                     continue
@@ -81,6 +84,15 @@ class BatchWriter(Generic[_Item]):
             self._put += 1
             if len(self._waiting) == 1:
                 self._changed.notify_all()
+
+    def _await_attempt(self) -> None:
+        """Have what failed tried again now: whatever failed may be over; the lock is held."""
+        wanted = self._attempts + 1
+        self._is_urgent = True
+        self._changed.notify_all()
+        self._changed.wait_for(
+            lambda: self._failure is None or self._attempts >= wanted, _RETRY_SECONDS
+        )
 
     def flush(self, seconds: float = _PATIENCE_SECONDS) -> None:
         """Return once everything handed in before is written.
@@ -116,6 +128,7 @@ class BatchWriter(Generic[_Item]):
                 self._is_urgent = False
             is_written = self._try(batch)
             with self._changed:
+                self._attempts += 1
                 if is_written:
                     del self._waiting[: len(batch)]
                     self._written += len(batch)
@@ -124,10 +137,14 @@ class BatchWriter(Generic[_Item]):
                     _log.error("rows_left_for_the_next_start", count=len(self._waiting))
                     return
                 else:
-                    self._changed.wait_for(lambda: self._is_stopping, _RETRY_SECONDS)
+                    self._changed.notify_all()
+                    self._changed.wait_for(self._is_hurried, _RETRY_SECONDS)
+
+    def _is_hurried(self) -> bool:
+        return self._is_urgent or self._is_stopping
 
     def _is_enough(self) -> bool:
-        return self._is_urgent or self._is_stopping or len(self._waiting) >= _LARGEST_BATCH
+        return self._is_hurried() or len(self._waiting) >= _LARGEST_BATCH
 
     def _try(self, batch: list[_Item]) -> bool:
         try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+from dicomnode import tracing
 from dicomnode.database import Database, Transaction
 from dicomnode.database.note_rows import NoteKind, add_note
 from dicomnode.database.series_rows import (
@@ -67,6 +68,9 @@ class Intake:
         By pipeline; the first of two is kept without.
     clock : callable
         Monotonic seconds.
+    set_aside : callable
+        Told pipeline and instance where another one is kept under its UID though its sender was
+        told Success: its file is recorded nowhere.
     rows_first : bool
         Whether rows are durable before `instance_stored` returns, not soon after.
     """
@@ -79,9 +83,11 @@ class Intake:
         receiver: str,
         duplicates: Mapping[str, Duplicates],
         clock: Callable[[], float],
+        set_aside: Callable[[str, InstanceRef], None],
         rows_first: bool = False,
     ) -> None:
         self._database = database
+        self._set_aside = set_aside
         self._watch = watch
         self._receiver = receiver
         self._duplicates = dict(duplicates)
@@ -141,6 +147,14 @@ class Intake:
     def _restore(self, batch: Sequence[Arrived]) -> int:
         with self._database.begin() as transaction:
             recorded = self._record_all(transaction, batch, decide=_record_first)
+            others = [
+                each
+                for each, done in zip(batch, recorded, strict=True)
+                if done.digest != each.ref.digest and _is_of_other_series(transaction, each)
+            ]
+        # One of the same series may be the one that was replaced, which an analysis may still read.
+        for each in others:
+            self._set_aside(each.pipeline, each.ref)
         return sum(each.is_new for each in recorded)
 
     def instance_stored(
@@ -164,8 +178,19 @@ class Intake:
             If rows cannot be written now.
         """
         now = datetime.now(UTC)
-        arrived = Arrived(pipeline=pipeline, ref=ref, calling_ae_title=calling_ae_title, at=now)
+        arrived = Arrived(
+            pipeline=pipeline,
+            ref=ref,
+            calling_ae_title=calling_ae_title,
+            at=now,
+            traceparent=tracing.context(),
+        )
         stored = _Stored(self._clock(), association_id, arrived)
+        if self._policy(arrived) == "refuse":
+            # The sender is told of another one under its UID, in whatever series, whoever else
+            # receives: that only the database can say, and only of rows that are written.
+            self._touch(association_id, (pipeline, ref.series_instance_uid))
+            return self._record_now(stored)
         first = self._known_digest(association_id, pipeline, ref)
         if first is None:
             self._touch(association_id, (pipeline, ref.series_instance_uid))
@@ -175,7 +200,8 @@ class Intake:
             if self._rows_first:
                 self._rows.flush()
             return True
-        return self._record_other_content(stored)
+        self._rows.flush()
+        return self._record_now(stored)
 
     def _known_digest(self, association_id: str, pipeline: str, ref: InstanceRef) -> str | None:
         """Do as `_touch` and `_first_digest` where that takes no database: nearly always."""
@@ -186,8 +212,6 @@ class Intake:
                 return None
             if ref.sop_instance_uid in known:
                 return known[ref.sop_instance_uid]
-            if self._asks_elsewhere(pipeline):
-                return None
             return known.setdefault(ref.sop_instance_uid, ref.digest)
 
     def _touch(self, association_id: str, key: Key) -> None:
@@ -215,39 +239,12 @@ class Intake:
         with self._lock:
             if ref.sop_instance_uid in known:
                 return known[ref.sop_instance_uid]
-        elsewhere = self._digest_elsewhere(pipeline, ref)
-        if elsewhere is not None:
-            return elsewhere
         with self._lock:
             return known.setdefault(ref.sop_instance_uid, ref.digest)
 
-    def _asks_elsewhere(self, pipeline: str) -> bool:
-        return self._duplicates.get(pipeline, "keep-first") == "refuse"
-
-    def _digest_elsewhere(self, pipeline: str, ref: InstanceRef) -> str | None:
-        """Return the digest of an instance with this UID that another series holds, if any.
-
-        Asked of the database only where the sender is told of it, since it costs a query for each
-        instance.  Elsewhere it is enough to find out when the row is written.
-        """
-        if not self._asks_elsewhere(pipeline):
-            return None
-        with self._lock:
-            for (other, _), digests in self._digests.items():
-                if other == pipeline and ref.sop_instance_uid in digests:
-                    return digests[ref.sop_instance_uid]
-        with self._database.begin() as transaction:
-            found = find_instances(transaction, pipeline, [ref.sop_instance_uid])
-        first = found.get(ref.sop_instance_uid)
-        return None if first is None else first.digest
-
-    def _record_other_content(self, stored: _Stored) -> bool:
-        """Decide about an instance whose SOP Instance UID came before with other bytes.
-
-        Its row is not deferred: what the sender is told depends on the decision.
-        """
+    def _record_now(self, stored: _Stored) -> bool:
+        """Write a row that is not deferred: what the sender is told depends on it."""
         arrived = stored.arrived
-        self._rows.flush()
         with self._database.begin() as transaction:
             recorded = self._decide(transaction, arrived)
         is_kept = recorded.digest == arrived.ref.digest
@@ -310,10 +307,13 @@ class Intake:
         self._rows.flush()
 
     def association_ended(
-        self, association_id: str, *, pipeline: str, how: Literal["released", "aborted"]
+        self,
+        association_id: str,
+        *,
+        pipeline: str,  # noqa: ARG002 - the sink's shape
+        how: Literal["released", "aborted"],
     ) -> None:
         """Let the series that the association brought instances of know that it ended."""
-        _log.info("association_ended", association=association_id, pipeline=pipeline, how=how)
         # After its instances, so that no series waits for an association that is gone.
         self._rows.put(_Ended(self._clock(), association_id, how), must_take=True)
 
@@ -337,6 +337,9 @@ class Intake:
                 elif (one := self._take_in(each, next(results))) is not None:
                     news.append(one)
         self._tell(news)
+        for each, done in zip(stored, recorded, strict=True):
+            if done.digest != each.arrived.ref.digest:
+                self._set_aside(each.arrived.pipeline, each.arrived.ref)
 
     def _record_all(
         self,
@@ -383,3 +386,9 @@ def _record_first(transaction: Transaction, arrived: Arrived) -> Recorded:
         calling_ae_title=arrived.calling_ae_title,
         at=arrived.at,
     )
+
+
+def _is_of_other_series(transaction: Transaction, arrived: Arrived) -> bool:
+    uid = arrived.ref.sop_instance_uid
+    kept = find_instances(transaction, arrived.pipeline, [uid])[uid]
+    return kept.series_instance_uid != arrived.ref.series_instance_uid

@@ -26,6 +26,16 @@ class OpenFolders:
         self._guard = threading.Lock()
         self._open: OrderedDict[str, _Folder] = OrderedDict()
 
+    def open(self, folder: str) -> None:
+        """Open a folder, made durably where it is absent, before it is needed.
+
+        Raises
+        ------
+        OSError
+            If it cannot be made, synced or opened.
+        """
+        self._get(folder)
+
     def create_part(self, folder: str) -> Part:
         """Make a file in the making.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from functools import lru_cache
 
 from dicomnode import __version__
 
@@ -18,6 +19,7 @@ _NAMESPACE = uuid.UUID("6304dcb9-3df6-4e5e-9f4b-5a4cf7a1d0cb")
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 
 
+@lru_cache(maxsize=1024)  # the same few are asked for with each instance of a series
 def is_valid_uid(uid: str) -> bool:
     """Whether `uid` has the form that PS3.5 9.1 gives: dotted numbers, at most 64 characters."""
     return len(uid) <= 64 and _UID.fullmatch(uid) is not None

@@ -20,7 +20,7 @@ from dicomnode import __version__
 from tests.support.image import ROOT, Image, can_build, first_process
 from tests.support.node import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.hardware, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""What is away when it is needed: destination, inference server, a sound configuration."""
+"""What is away when it is needed: a destination, a sound configuration, a port.
+
+The inference server's outages stand in test_inference_outages.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ import tomllib
 import pytest
 from pydicom import dcmread
 
-from dicomnode.inference.embedded import EmbeddedTriton
-from dicomnode.inference.manifest import SHIPPED_MODELS
 from tests.support.node import (
     NodeProcess,
     pipeline,
@@ -175,44 +176,6 @@ def test_an_unknown_called_ae_title_is_rejected(node, write_phantom, tmp_path):
 
     assert sent.returncode != 0
     assert "Called AE Title Not Recognized" in sent.stdout
-
-
-def test_an_inference_server_that_is_away_is_waited_for(write_phantom, tmp_path):
-    port = free_port()
-    config = write_config(
-        tmp_path / "node" / "dicomnode.toml",
-        inference={"triton": f"127.0.0.1:{port}"},
-        pipelines=pipeline("results", quiet_seconds=0.5),
-        destinations={"results": {"kind": "folder", "path": str(tmp_path / "results")}},
-    )
-    with NodeProcess(config) as node:
-        ready = node.get("/readyz")
-        assert ready["ready"] is False
-        assert ready["components"]["inference"] != "ready"
-        assert storescu(node, write_phantom(tmp_path / "ct")).returncode == 0
-        job = node.wait_for_job(lambda job: job["state"] == "waiting", "the job waits")
-        assert job["reason"] == "InferenceUnavailable"
-
-        with _triton_on(port, tmp_path / "triton"):
-            node.wait_for_delivery()
-            assert node.get("/readyz")["ready"] is True
-
-    arrived = sorted(path.name for path in (tmp_path / "results").rglob("*.dcm"))
-    assert arrived == ["seg.dcm", "sr.dcm"]
-
-
-def _triton_on(port, run_dir):
-    """Run the shipped models behind a chosen port."""
-
-    class OnPort(EmbeddedTriton):
-        def _hold_port(self):
-            holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            holder.bind(("127.0.0.1", port))
-            self._port_holder = holder
-            self._address = f"127.0.0.1:{port}"
-
-    return OnPort(repositories=[SHIPPED_MODELS], run_dir=run_dir, startup_seconds=60)
 
 
 def test_all_faults_of_a_configuration_are_told_at_once(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from typer.testing import CliRunner
 
@@ -14,6 +16,13 @@ from tests.support.scp import running_receiver
 
 # pynetdicom leaves the socket of a connection that failed to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_socket():
+    """Have it collected here, not in the middle of another module's test."""
+    yield
+    gc.collect()
 
 
 def run_command(*arguments):

@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from copy import deepcopy
-from datetime import UTC, datetime
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
-from pynetdicom import AE, evt
+from pynetdicom import AE
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu_primitives import UserIdentityNegotiation
 from pynetdicom.presentation import build_context, build_role
 
-from dicomnode.config import AllowedCaller, CommitmentPeer, User, load
+from dicomnode.config import AllowedCaller, User
 from dicomnode.conformance.statement import write_statement
-from dicomnode.database import open_database
-from dicomnode.database.delivery_rows import open_delivery
-from dicomnode.database.job_rows import create_job, set_job
-from dicomnode.imaging.contents import open_series
-from dicomnode.model.series import SeriesRevision
-from dicomnode.node import Node
-from dicomnode.pipeline.analysis import Stopwatch, assemble, write_results
-from dicomnode.pipeline.delivery import Delivery
-from dicomnode.pipeline.setup import build_setups
 from dicomnode.receive import commitment
-from dicomnode.receive.commitment_report import call_back
-from dicomnode.send.commitment_scu import request_commitment
-from dicomnode.send.find_scu import count_series_instances
-from dicomnode.spool.results import Outbox
-from dicomnode.spool.workspace import Workspace
-from dicomnode.standard.ae import AEAddress
 from dicomnode.standard.sop_classes import (
     CT_IMAGE,
     CT_TRANSFER_SYNTAXES,
@@ -46,13 +28,16 @@ from dicomnode.standard.sop_classes import (
     VERIFICATION,
 )
 from tests.support.ct import make_series
-from tests.support.findings import make_findings, make_overlapping
-from tests.support.node import write_config
-from tests.support.pacs import FlakyPacs
+from tests.support.receiving import (
+    PRIVATE_CLASS,
+    as_shown,
+    plain,
+    receiver,
+    receiving,
+    two_pipelines,
+)
 from tests.support.statement import Statement
 
-REFERENCE = Path(__file__).parents[2] / "config" / "dicomnode.toml"
-PRIVATE_CLASS = "1.3.6.1.4.1.99999.7.1"
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 NOT_NAMED = (
@@ -74,69 +59,6 @@ OTHER_SYNTAXES = (
     "1.2.840.10008.1.2.4.110",  # JPEG XL Lossless
     "1.3.6.1.4.1.99999.7.3",  # private
 )
-
-
-def settings(folder, **sections):
-    return load(write_config(folder / "dicomnode.toml", **sections))
-
-
-def folder_destination(folder):
-    return {"out": {"kind": "folder", "path": str(folder / "results")}}
-
-
-@contextmanager
-def receiving(config):
-    """The receiver of a whole node, without Triton."""
-    node = Node(config, roles=frozenset(("receive",)))
-    node.start()
-    try:
-        yield node
-    finally:
-        node.stop()
-
-
-def plain(folder, **more):
-    """One pipeline, called AE title CHEST."""
-    receive = {"port": 0, "headroom_bytes": 0, "reserve_bytes": 0} | more.pop("receive", {})
-    return settings(
-        folder,
-        receive=receive,
-        pipelines={"chest": {"ae_title": "CHEST", "destinations": ["out"]} | more},
-        destinations=folder_destination(folder),
-    )
-
-
-def receiver(config, **changes):
-    """The same configuration with other values in ``[receive]``."""
-    return config.model_copy(update={"receive": config.receive.model_copy(update=changes)})
-
-
-def as_shown(folder):
-    config = load(REFERENCE).model_copy(update={"data_dir": folder / "data"})
-    return receiver(config, port=0)
-
-
-def two_pipelines(folder):
-    return settings(
-        folder,
-        pipelines={
-            "chest": {"ae_title": "CHEST", "destinations": ["pacs"], "other_classes": "refuse"},
-            "any": {
-                "ae_title": "ANY",
-                "destinations": ["pacs"],
-                "store_classes": [CT_IMAGE, PRIVATE_CLASS],
-            },
-        },
-        destinations={
-            "pacs": {
-                "kind": "dimse",
-                "ae_title": "PACS",
-                "host": "127.0.0.1",
-                "port": 104,
-                "storage_commitment": True,
-            }
-        },
-    )
 
 
 def associate(port, contexts, *, called="CHEST", **more):
@@ -385,180 +307,3 @@ def test_a_data_set_in_a_context_that_was_not_accepted_ends_the_association(tmp_
         assoc.join(20)
 
         assert assoc.is_aborted
-
-
-# -- what is proposed
-
-
-@contextmanager
-def listening(*contexts, handlers=(), role=None):
-    """A peer that accepts these contexts and remembers what was proposed."""
-    proposed = []
-
-    def look(event):
-        request = event.assoc.requestor
-        proposed.extend(
-            f"{each.abstract_syntax} {','.join(map(str, each.transfer_syntax))}"
-            for each in request.primitive.presentation_context_definition_list
-        )
-        roles.update(
-            (str(uid), (each.scu_role, each.scp_role))
-            for uid, each in request.role_selection.items()
-        )
-
-    roles = {}
-    ae = AE(ae_title="PEER")
-    for each in contexts:
-        ae.add_supported_context(each, **({} if role is None else role))
-    server = ae.start_server(
-        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_REQUESTED, look), *handlers]
-    )
-    try:
-        yield AEAddress("PEER", "127.0.0.1", server.socket.getsockname()[1]), proposed, roles
-    finally:
-        server.shutdown()
-
-
-DESTINATIONS = {
-    "as shown": {},
-    "deflated": {"seg": {"compression": "deflate"}},
-    "label map": {"seg": {"type": "labelmap", "compression": "jpeg-ls"}},
-    "pictures": {"objects": ["seg", "sr", "sc"], "sc": {"form": "multi-frame"}},
-    "all fallbacks": {"fallback": ["sr", "comprehensive-sr", "enhanced-sr", "sc"]},
-    "no fallback": {"fallback": [], "objects": ["sr"]},
-    "no report": {"objects": ["seg"]},
-}
-
-
-@pytest.fixture(scope="module")
-def ct(tmp_path_factory):
-    # A lesion that overlaps both lungs wants more pixels than other fixtures have.
-    return make_series(tmp_path_factory.mktemp("grid"), shape_kji=(6, 40, 36))
-
-
-def result_files(ct, setup, folder, make):
-    """Make the results of a pipeline for findings that are made up."""
-    workspace, watch = Workspace(folder), Stopwatch("chest")
-    assemble(workspace, open_series(ct, setup.keywords), setup, watch)
-    findings = make(ct)
-    workspace.save_findings(findings.findings)
-    return findings.context.series_instance_uid, write_results(
-        workspace,
-        setup,
-        series_instance_uid=findings.context.series_instance_uid,
-        revision=1,
-        created=datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC),
-        watch=watch,
-    )
-
-
-@pytest.mark.parametrize("options", DESTINATIONS.values(), ids=DESTINATIONS.keys())
-def test_what_a_destination_is_proposed_and_sent_is_what_is_stated(tmp_path, ct, options):
-    """A destination that refuses every object for good gets to see all that there is for it."""
-    with FlakyPacs() as pacs:
-        pacs.refuse(0xA900)
-        config = settings(
-            tmp_path,
-            pipelines={"chest": {"ae_title": "CHEST", "destinations": ["pacs"]}},
-            destinations={
-                "pacs": {"kind": "dimse", "ae_title": "PACS", "host": "127.0.0.1"}
-                | {"port": pacs.port}
-                | options
-            },
-        )
-        deliver(config, ct, tmp_path / "plain", make_findings)
-        if config.destinations["pacs"].seg.type == "labelmap":
-            deliver(config, ct, tmp_path / "overlapping", make_overlapping)
-        found = {f"{uid} {','.join(syntaxes)}" for uid, syntaxes in pacs.proposed}
-
-    statement = Statement(write_statement(config))
-    assert statement.proposed("7.2.1", "CHEST") == {("Storage", "pacs"): found}
-
-
-def deliver(config, ct, folder, make):
-    """Deliver the results of one series to a destination that takes none of them."""
-    (setup,) = build_setups(config).values()
-    uid, contents = result_files(ct, setup, folder / "work", make)
-    database, outbox = open_database("sqlite", data_dir=folder), Outbox(folder)
-    revision = SeriesRevision(
-        pipeline="chest", series_instance_uid=uid, revision=1, digest="0123456789abcdef"
-    )
-    job = revision.job_id(setup.version)
-    with database.begin() as transaction:
-        create_job(transaction, job, revision)
-        files = {name: outbox.write(job, name, content) for name, content in contents.items()}
-        set_job(transaction, job, state="done", files=files)
-        open_delivery(transaction, job, "pacs")
-    delivery = Delivery(database, outbox, config.destinations, {"chest": "CHEST"}, {})
-    assert delivery.attempt(job, "pacs", 1) == "parked"
-    database.close()
-
-
-def test_commitment_is_asked_for_as_is_stated(tmp_path):
-    config = two_pipelines(tmp_path)
-    stated = Statement(write_statement(config)).proposed("7.2.1", "CHEST")
-    with listening(STORAGE_COMMITMENT_PUSH, handlers=[(evt.EVT_N_ACTION, _take)]) as (to, seen, _):
-        request_commitment(
-            "1.2.3",
-            [(CT_IMAGE, "1.2.4")],
-            to=to,
-            calling_ae_title="CHEST",
-            timeout_seconds=10,
-            linger_seconds=0.0,
-            on_report=lambda _: None,
-        )
-
-    assert set(seen) == stated["Storage Commitment, request", "pacs"]
-
-
-def _take(_event):
-    return 0x0000, None
-
-
-def test_commitment_is_reported_as_is_stated(tmp_path):
-    handlers = [(evt.EVT_N_EVENT_REPORT, lambda _: (0x0000, None))]
-    role = {"scu_role": False, "scp_role": True}
-    with listening(STORAGE_COMMITMENT_PUSH, handlers=handlers, role=role) as (to, seen, roles):
-        peer = CommitmentPeer(ae_title="PEER", host=to.host, port=to.port)
-        shared = plain(tmp_path)
-        peers = shared.receive.commitment.model_copy(update={"peers": (peer,)})
-        config = receiver(shared, commitment=peers)
-        information = Dataset()
-        information.TransactionUID = "1.2.3"
-        call_back(
-            peer, calling_ae_title="CHEST", timeout_seconds=10, kind=1, information=information
-        )
-
-    statement = Statement(write_statement(config))
-    assert statement.proposed("7.2.1", "CHEST") == {
-        ("Storage Commitment, report", "PEER"): set(seen)
-    }
-    assert roles == {STORAGE_COMMITMENT_PUSH: (False, True)}
-
-
-def test_an_archive_is_asked_for_a_count_as_is_stated(tmp_path):
-    keys = []
-
-    def find(event):
-        keys.extend(each.keyword for each in event.identifier)
-        yield 0x0000, None
-
-    with listening(STUDY_ROOT_FIND, handlers=[(evt.EVT_C_FIND, find)]) as (to, seen, _):
-        query = {"host": to.host, "port": to.port, "ae_title": "PEER"}
-        config = plain(tmp_path, completion={"expected_count": query})
-        count_series_instances(
-            to,
-            calling_ae_title="CHEST",
-            study_instance_uid="1.2",
-            series_instance_uid="1.2.3",
-            timeout_seconds=10,
-        )
-
-    statement = Statement(write_statement(config))
-    stated = statement.table("5.2.7 Query/Retrieve Service", "key")
-    assert statement.proposed("7.2.1", "CHEST") == {
-        ("Study Root FIND", "the archive that is asked"): set(seen)
-    }
-    assert sorted(each.lower() for each in keys) == sorted(
-        row["key"].split(" (")[0].replace(" ", "").replace("/", "").lower() for row in stated
-    )

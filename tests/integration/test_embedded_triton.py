@@ -16,6 +16,7 @@ import pytest
 
 from dicomnode import metrics
 from dicomnode.errors import InferenceUnavailable
+from dicomnode.inference import embedded
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.processes import Process, descendants
@@ -210,7 +211,9 @@ def test_instances_compute_at_once_with_as_many_threads_as_configured(tmp_path: 
     assert "here is instance meeting_0_1" in server.log_file.read_text()
 
 
-def test_a_model_whose_process_died_comes_back(server: EmbeddedTriton):
+def test_a_model_whose_process_died_comes_back(server: EmbeddedTriton, monkeypatch):
+    monkeypatch.setattr(embedded, "_LEFT_LYING_SECONDS", 0.5)
+    monkeypatch.setattr(embedded, "_ASK_SECONDS", 0.3)
     with TritonClient(server.address, timeout_seconds=1, shared_memory=False) as client:
         with pytest.raises(Exception, match="inference server"):
             client.infer("awkward", order(DIE), LABELS)

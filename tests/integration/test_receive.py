@@ -313,6 +313,18 @@ def test_an_allowed_caller_is_admitted(start):
     assert node.echoscu("-aet", "CT1").returncode == 0
 
 
+def test_a_caller_that_may_only_verify_verifies_and_stores_nothing(start, series):
+    monitor = AllowedCaller(ae_title="NAGIOS", hosts=("127.0.0.0/8",), verification_only=True)
+    node = start(allowed_callers=(monitor,))
+
+    assert node.echoscu("-aet", "NAGIOS").returncode == 0
+    sent = node.storescu(*series, options=("-aet", "NAGIOS"))
+
+    assert sent.returncode != 0
+    assert "No Acceptable Presentation Contexts" in sent.stderr + sent.stdout
+    assert node.sink.refs() == []
+
+
 def test_over_the_limit_of_associations_the_rejection_is_transient(start):
     node = start(max_associations=2)
     held = [node.associate(), node.associate()]

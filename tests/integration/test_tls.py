@@ -122,6 +122,24 @@ def test_other_peers_are_refused_and_the_node_serves_on(
     assert "tls_handshake_failed" in capsys.readouterr().out
 
 
+def test_a_revoked_certificate_is_refused_from_the_next_connection_on(tmp_path, series, capsys):
+    authority = Authority(tmp_path / "ca")
+    pair, client = authority.issue("node"), authority.issue("client")
+    lists = authority.revoke()
+    tls = TlsServerConfig(
+        certificate=pair.certificate,
+        key=pair.key,
+        authorities=authority.certificate,
+        revocation_lists=lists,
+    )
+    options = ("+tls", client.key, client.certificate, "+cf", authority.certificate)
+    with running_receiver(tmp_path, tls=tls) as receiver:
+        assert storescu(receiver, series, *options).returncode == 0
+        assert authority.revoke(client) == lists
+        assert storescu(receiver, series, *options).returncode != 0
+    assert "the certificate is not accepted: certificate revoked" in capsys.readouterr().out
+
+
 def test_a_server_that_asks_for_no_certificate_takes_those_without(tmp_path, tls, series):
     ours = tls.model_copy(update={"authentication": "server"})
     with running_receiver(tmp_path, tls=ours) as receiver:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -362,6 +363,32 @@ def test_what_a_killed_client_left_is_swept(triton_server: EmbeddedTriton):
         assert registered(client) == []
 
 
+def test_what_a_client_left_that_was_killed_in_a_call_is_swept_by_the_next_call(
+    triton_server: EmbeddedTriton,
+):
+    code = (
+        "import sys, numpy as np\n"
+        "from dicomnode.inference.client import TritonClient\n"
+        "volume = np.zeros((19, 230, 270), np.int16)\n"
+        "volume.flat[:2] = int(sys.argv[2]), 20\n"
+        "client = TritonClient(sys.argv[1], timeout_seconds=30)\n"
+        "client.infer('awkward', {'VOLUME_HU': volume}, {'LABELS': (np.uint8, volume.shape)})\n"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", code, triton_server.address, str(STALL)])
+    with TritonClient(triton_server.address, timeout_seconds=20) as client:
+        wait_for(lambda: len(registered(client)) == 2)
+        killed.kill()
+        killed.wait(30)
+        long_ago = time.time() - 3600
+        for name in our_regions(killed.pid):
+            os.utime(FOLDER / name, (long_ago, long_ago))
+
+        client.infer("awkward", order(0), LABELS)
+
+        assert our_regions(killed.pid) == []
+        wait_for(lambda: all_returned(client))
+
+
 class _Answering(service_pb2_grpc.GRPCInferenceServiceServicer):
     """A server that is live and refuses every inference in one way."""
 
@@ -374,6 +401,32 @@ class _Answering(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def ModelInfer(self, _request, context):  # noqa: N802  Triton's protocol has the name
         context.abort(self.code, self.text)
+
+
+@contextmanager
+def answering(code: grpc.StatusCode, text: str) -> Iterator[TritonClient]:
+    server = grpc.server(ThreadPoolExecutor(1))
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Answering(code, text), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with TritonClient(f"127.0.0.1:{port}", timeout_seconds=5) as client:
+            client.wait_ready([], deadline_seconds=5)
+            yield client
+    finally:
+        server.stop(grace=None).wait()
+
+
+def test_of_calls_that_are_cut_off_together_one_is_blamed():
+    text = "Stub process 'lung_0_0' is not healthy."
+    errors = []
+    with answering(grpc.StatusCode.INTERNAL, text) as client:
+        for _ in range(3):
+            with pytest.raises(InferenceUnavailable, match="not healthy") as caught:
+                client.infer("lung", {"A": np.zeros(2, np.int16)}, {"B": (np.uint8, None)})
+            errors.append(type(caught.value))
+
+    assert errors == [InferenceInterrupted, InferenceUnavailable, InferenceUnavailable]
 
 
 @pytest.mark.parametrize(
@@ -408,16 +461,7 @@ class _Answering(service_pb2_grpc.GRPCInferenceServiceServicer):
 def test_statuses_become_errors_that_say_whether_to_try_again(
     code: grpc.StatusCode, text: str, error: type[InferenceError]
 ):
-    server = grpc.server(ThreadPoolExecutor(1))
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Answering(code, text), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        with TritonClient(f"127.0.0.1:{port}", timeout_seconds=5) as client:
-            client.wait_ready([], deadline_seconds=5)
-            with pytest.raises(error) as caught:
-                client.infer("lung", {"A": np.zeros((2, 3), np.int16)}, {"B": (np.uint8, None)})
-    finally:
-        server.stop(grace=None).wait()
+    with answering(code, text) as client, pytest.raises(error) as caught:
+        client.infer("lung", {"A": np.zeros((2, 3), np.int16)}, {"B": (np.uint8, None)})
 
     assert type(caught.value) is error

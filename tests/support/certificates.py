@@ -60,6 +60,20 @@ class Authority:
         )
         return pair
 
+    def revoke(self, *pairs: Pair, days: int = 30) -> Path:
+        """Write the list of revoked certificates, with these added; return it."""
+        index, settings = self._folder / "index.txt", self._folder / "ca.cnf"
+        index.touch()
+        settings.write_text(
+            f"[ca]\ndefault_ca = this\n[this]\ndatabase = {index}\ndefault_md = sha256\n"
+            f"certificate = {self.pair.certificate}\nprivate_key = {self.pair.key}\n"
+        )
+        for each in pairs:
+            _openssl("ca", "-config", settings, "-revoke", each.certificate)
+        found = self._folder / "revoked.crl"
+        _openssl("ca", "-config", settings, "-gencrl", "-crldays", days, "-out", found)
+        return found
+
 
 def _new_key(key: Path, passphrase: str | None = None) -> tuple[object, ...]:
     guard = ("-nodes",) if passphrase is None else ("-passout", f"pass:{passphrase}")

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -49,11 +50,15 @@ class Stored:
 class Orthanc:
     """Orthanc with an empty storage below `folder`.  Use it as a context manager.
 
-    Its DICOM port cannot be bound to one interface; REST listens on loopback.
+    Its DICOM port cannot be bound to one interface; REST listens on loopback.  `settings` go into
+    its configuration.
     """
 
-    def __init__(self, folder: Path, *, ae_title: str = "ORTHANC") -> None:
+    def __init__(
+        self, folder: Path, *, ae_title: str = "ORTHANC", settings: Mapping[str, Any] | None = None
+    ) -> None:
         self.ae_title = ae_title
+        self._settings = dict(settings or {})
         self.dicom_port = free_port()
         self._folder = folder
         self._http_port = free_port()
@@ -91,7 +96,7 @@ class Orthanc:
             "DicomAlwaysAllowStore": True,
             "OverwriteInstances": True,  # so that a second C-STORE of one UID is seen
             "Plugins": [],
-        }
+        } | self._settings
         file = self._folder / "orthanc.json"
         file.write_text(json.dumps(configuration))
         with self.log_file.open("wb") as log:

@@ -8,6 +8,7 @@ Prints ``port`` and the port of each, with ``--fork`` also ``pid`` and its ident
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -62,6 +63,7 @@ def serve(folder: Path, data_path: str, *, quiet_seconds: float) -> None:
         sink=registry,
     )
     receiver.start()
+    gc.freeze()
     tell("port", receiver.port)
     sys.stdin.read()
     receiver.stop(5.0)

@@ -79,6 +79,7 @@ class SteeredTriton:
     def close(self) -> None:
         self.stop()
         self._holder.close()
+        os.environ.pop("MOODY_FOLDER", None)
 
     @contextmanager
     def away(self) -> Iterator[None]:

@@ -281,6 +281,53 @@ def test_a_bucket_wants_a_database_that_all_reach_and_a_whole_key(faults):
     )
 
 
+@pytest.fixture
+def url_file(tmp_path):
+    """Write a file with a URL; return the section that names it."""
+
+    def write(content):
+        path = tmp_path / "url"
+        path.write_text(content)
+        return f'[database]\nurl_file = "{path}"'
+
+    return write
+
+
+def test_the_url_of_the_database_may_stand_in_a_file(tmp_path, url_file):
+    path = tmp_path / "node.toml"
+    path.write_text(url_file("postgresql://node:hunter2@db/node\n"))
+
+    assert load(path).database.url == "postgresql://node:hunter2@db/node"
+
+
+def test_a_bucket_may_go_with_a_database_whose_url_is_in_a_file(tmp_path, url_file):
+    path = tmp_path / "node.toml"
+    path.write_text(url_file("postgresql://db/node") + '\n[storage]\nbucket = "dicomnode"')
+
+    assert load(path).storage is not None
+
+
+def test_a_file_without_a_url_is_a_fault_that_does_not_repeat_it(faults, url_file):
+    (fault,) = faults(GOOD + url_file("mysql://node:hunter2@db/node"))
+
+    assert fault.startswith("database.url_file: ")
+    assert "hunter2" not in fault
+
+
+def test_a_url_file_that_is_not_there_is_a_fault(faults):
+    (fault,) = faults(GOOD + '[database]\nurl_file = "/no/such/file"')
+
+    assert fault == "database.url_file: /no/such/file: No such file or directory"
+
+
+def test_a_url_and_a_file_of_it_are_a_fault(faults, url_file):
+    section = url_file("postgresql://db/node") + '\nurl = "sqlite"'
+
+    assert faults(GOOD + section) == (
+        "database.url_file: wanted one of url and url_file, found both",
+    )
+
+
 def test_pipelines_without_destinations_are_refused(faults):
     found = faults('[pipelines.a]\nae_title = "A"\ndestinations = ["pacs"]')
 

@@ -30,7 +30,7 @@ def files(authority, pair):
     }
 
 
-@pytest.mark.parametrize(
+BUILDERS = pytest.mark.parametrize(
     "build",
     [
         lambda **files: build_server_context(TlsServerConfig(**files), path="receive.tls"),
@@ -40,6 +40,9 @@ def files(authority, pair):
     ],
     ids=["server", "client"],
 )
+
+
+@BUILDERS
 @pytest.mark.parametrize(
     ("profile", "oldest"),
     [
@@ -96,6 +99,27 @@ def test_a_file_that_holds_something_else_is_a_fault(files, tmp_path, key):
 
     with pytest.raises(ConfigError, match=rf"receive\.tls\.{key}: "):
         build_server_context(TlsServerConfig(**files), path="receive.tls")
+
+
+@BUILDERS
+def test_revocation_lists_are_looked_at_where_they_are_configured(files, authority, build):
+    without = build(**files)
+    context = build(**files, revocation_lists=authority.revoke())
+
+    assert not without.verify_flags & ssl.VERIFY_CRL_CHECK_CHAIN
+    assert context.verify_flags & ssl.VERIFY_CRL_CHECK_CHAIN == ssl.VERIFY_CRL_CHECK_CHAIN
+    assert context.cert_store_stats()["crl"] == 1
+
+
+@BUILDERS
+def test_a_file_without_revocation_lists_is_a_fault(files, build):
+    with pytest.raises(ConfigError, match=r"tls\.revocation_lists: .* holds no PEM revocation"):
+        build(**files, revocation_lists=files["certificate"])
+
+
+def test_revocation_lists_need_certificates_to_look_up(files):
+    with pytest.raises(ValueError, match="wanted with authentication"):
+        TlsServerConfig(**files, authentication="server", revocation_lists=files["certificate"])
 
 
 def test_the_key_of_another_certificate_is_a_fault(files, authority):
@@ -183,13 +207,19 @@ def test_all_files_are_checked_before_they_are_needed(tmp_path):
         host = "192.0.2.1"
         port = 104
         tls = { authorities = "absent.pem", authentication = "server" }
+        [pipelines.chest-ct.completion.expected_count]
+        host = "192.0.2.1"
+        port = 104
+        tls = { authorities = "gone.pem", authentication = "server" }
         """
     )
 
     with pytest.raises(ConfigError) as caught:
         check_files(load(file))
 
-    ours, theirs = caught.value.faults
+    ours, theirs, asked = caught.value.faults
+    path = "pipelines.chest-ct.completion.expected_count.tls"
+    assert asked.startswith(f"{path}.authorities: gone.pem cannot be read")
     assert ours.startswith("receive.tls.certificate: absent.crt cannot be read")
     assert theirs.startswith("destinations.pacs.tls.authorities: absent.pem cannot be read")
 

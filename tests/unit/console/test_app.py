@@ -3,79 +3,10 @@
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
-from datetime import UTC, datetime
 
 import pytest
 
-from dicomnode.database.job_rows import create_job, set_delivery, set_job
-from dicomnode.database.series_rows import close_series, record_instance
-from dicomnode.model.instance import InstanceRef
-from tests.support.console import make_client, make_config, make_parts
-
-JOB = "1.2.3:0123456789abcdef:chest-00000001"
-
-
-@pytest.fixture
-def components():
-    return {"receive": None, "database": None, "inference": None}
-
-
-@pytest.fixture
-def parts(tmp_path, components):
-    with ExitStack() as stack:
-        yield make_parts(make_config(tmp_path), stack, components=components)
-
-
-@pytest.fixture
-def database(parts):
-    return parts.database
-
-
-@pytest.fixture
-def client(parts):
-    return make_client(parts)
-
-
-def record_series(database, series="1.2.3", *, calling_ae_title="CT1"):
-    with database.begin() as transaction:
-        record_instance(
-            transaction,
-            "chest",
-            InstanceRef(
-                sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-                sop_instance_uid=f"{series}.1",
-                study_instance_uid="1.2",
-                series_instance_uid=series,
-                transfer_syntax_uid="1.2.840.10008.1.2.1",
-                digest="a" * 64,
-                size_bytes=1,
-                key=f"instances/chest/{series}/1.dcm",
-            ),
-            calling_ae_title=calling_ae_title,
-            at=datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC),
-        )
-
-
-@pytest.fixture
-def job(database):
-    """A closed series with a failed job and a parked delivery."""
-    record_series(database)
-    with database.begin() as transaction:
-        revision = close_series(transaction, "chest", "1.2.3", because="quiet")
-        create_job(transaction, JOB, revision)
-        set_job(
-            transaction,
-            JOB,
-            state="failed",
-            reason="ModelContractMismatch",
-            sentence="wanted <INT16> & found FP32",
-            seconds={"assemble": 1.25, "segment": 2.5},
-        )
-        set_delivery(
-            transaction, JOB, "pacs", state="parked", attempts=8, words="seg.dcm: 0xA900 <refused>"
-        )
-    return JOB
+from tests.support.console import record_series
 
 
 def test_it_lives(client):
@@ -137,7 +68,7 @@ def test_a_job_is_shown_with_its_deliveries(client, job):
     assert found["seconds"] == {"assemble": 1.25, "segment": 2.5}
     [delivery] = found["deliveries"]
     assert (delivery["destination"], delivery["state"], delivery["attempts"]) == (
-        "pacs",
+        "share",
         "parked",
         8,
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
+from dicomnode import database as database_package
 from dicomnode.database import open_database
 from dicomnode.database.tables import metadata
 from dicomnode.errors import StateError
@@ -19,6 +22,12 @@ def database(tmp_path):
     opened = open_database("sqlite", data_dir=tmp_path / "new" / "data")
     yield opened
     opened.close()
+
+
+def test_migrations_are_one_chain():
+    scripts = ScriptDirectory(Path(database_package.__file__).parent / "migrations")
+
+    assert len(scripts.get_heads()) == 1
 
 
 def test_migrations_make_the_tables_that_the_code_names(database):

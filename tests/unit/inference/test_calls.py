@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dicomnode.errors import InferenceCancelled, InferenceTimeout
-from dicomnode.inference.calls import Gates
+from dicomnode.inference.calls import Deaths, Gates
 
 
 def test_a_turn_comes_when_another_call_ends():
@@ -55,3 +55,11 @@ def test_a_call_that_fails_gives_its_turn_back():
     for _ in range(3):
         with pytest.raises(KeyError), gates.enter("net", 1, seconds=0.1):
             raise KeyError
+
+
+def test_an_end_of_a_server_counts_once():
+    deaths = Deaths()
+
+    assert [deaths.is_first(at) for at in (100.0, 100.5, 109.0, 110.5, 111.0)] == [
+        *(True, False, False, True, False)
+    ]

@@ -1,4 +1,5 @@
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -51,3 +52,18 @@ def test_there_is_a_json_schema(key: str):
     assert key in schema["properties"]
     assert schema["additionalProperties"] is False
     json.dumps(schema)
+
+
+def test_what_the_table_of_faults_says_is_shown_by_tests_that_exist():
+    text = PAGE.read_text(encoding="utf-8")
+    table = text[text.index("## When something fails") : text.index("## Manifest reference")]
+    named = set(re.findall(r"`(test_\w+(?:\.py)?)`", table))
+    files = list((PAGE.parents[1] / "tests").rglob("test_*.py"))
+    there = {path.name for path in files}
+    for path in files:
+        there.update(
+            re.findall(r"^def (test_\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+        )
+
+    assert len(named) >= 12
+    assert named <= there

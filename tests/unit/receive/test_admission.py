@@ -38,6 +38,29 @@ def test_the_called_ae_title_names_the_pipeline(called, pipeline):
     assert decide(called_ae_title=called) == Admitted(pipeline=pipeline)
 
 
+MONITORS = (
+    *CALLERS,
+    AllowedCaller(ae_title="NAGIOS", hosts=("192.0.2.0/24",), verification_only=True),
+    AllowedCaller(ae_title="CT1", hosts=("192.0.2.0/24",), verification_only=True),
+)
+
+
+@pytest.mark.parametrize(
+    ("calling", "host", "verification_only"),
+    [
+        ("NAGIOS", "192.0.2.10", True),
+        ("CT1", "192.0.2.11", True),
+        # Where two entries fit, the one that allows more holds.
+        ("CT1", "192.0.2.10", False),
+        ("CT2", "198.51.100.77", False),
+    ],
+)
+def test_some_callers_may_verify_only(calling, host, verification_only):
+    decision = decide(MONITORS, calling_ae_title=calling, host=host)
+
+    assert decision == Admitted(pipeline="covid-ct", verification_only=verification_only)
+
+
 @pytest.mark.parametrize("called", ["covidct", "COVIDCT2", "COVID", "ANY-SCP", ""])
 def test_any_other_called_ae_title_is_not_recognized(called):
     decision = decide(called_ae_title=called)
