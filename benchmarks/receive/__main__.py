@@ -24,11 +24,13 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.receive import receivers
-from benchmarks.receive.series import make_series, share
+from benchmarks.receive.series import BATCHES, make_series, share
 
 SERIAL, FORKED = "storescp +B", "storescp +B --fork"
+ONE, TWO = "ours, fast", "ours, fast, 2 processes"
 KINDS = {
-    "ours, fast": receivers.ours,
+    ONE: receivers.ours,
+    TWO: partial(receivers.ours_as_command, processes=2),
     "ours, pynetdicom": partial(receivers.ours, data_path="pynetdicom"),
     SERIAL: receivers.dcmtk,
     FORKED: partial(receivers.dcmtk, fork=True),
@@ -92,6 +94,7 @@ SENDERS = {"storescu": send_by_storescu, "prepared": send_prepared}
 def run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch:
         batches = make_series(Path(scratch), options.instances)
+        first = make_series(Path(scratch) / "first", BATCHES)[0]
         count = sum(map(len, batches))
         places = {
             "ram": Path(scratch) / "spool",
@@ -101,21 +104,25 @@ def run(options: argparse.Namespace) -> None:
         for where in options.where:
             for sender in options.sender:
                 for associations in options.associations:
-                    measure(options, where, places[where], sender, share(batches, associations))
+                    measure(
+                        options, where, places[where], sender, first, share(batches, associations)
+                    )
 
 
-def measure(options, where, folder, sender, shares) -> None:
+def measure(options, where, folder, sender, first, shares) -> None:
     rates, cpu, peak = defaultdict(list), defaultdict(list), defaultdict(list)
     count = sum(map(len, shares))
     for _ in range(options.repeats):
         for name in options.receivers:
-            if len(shares) == 1 and name == FORKED:
+            if len(shares) == 1 and name in {FORKED, TWO}:
                 continue
             if len(shares) > 1 and name == SERIAL and sender == "prepared":
                 continue  # it takes one association at a time, and these all wait for each other
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             with KINDS[name](folder) as receiver:
+                # What only the first instance of a process costs is left out, for all alike.
+                SENDERS[sender](receiver.port, [first])
                 before = receiver.cpu_seconds()
                 seconds = SENDERS[sender](receiver.port, shares)
                 cpu[name].append((receiver.cpu_seconds() - before) / count * 1000)
@@ -151,7 +158,9 @@ def main() -> None:
     present = [
         name
         for name, needs in zip(
-            KINDS, [None, None, "storescp", "storescp", "Orthanc", "Orthanc", None], strict=True
+            KINDS,
+            [None, None, None, "storescp", "storescp", "Orthanc", "Orthanc", None],
+            strict=True,
         )
         if needs is None or receivers.program(needs)
     ]

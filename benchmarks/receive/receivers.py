@@ -47,7 +47,9 @@ class Receiver:
 
 
 def _family(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    # By whichever of its threads they were started.
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [child for each in tasks for child in each.read_text().split()]
     return [pid, *(each for child in children for each in _family(int(child)))]
 
 
@@ -74,6 +76,43 @@ def ours(folder: Path, *, data_path: str = "fast") -> Iterator[Receiver]:
         yield Receiver(int(process.stdout.readline().split()[1]), process.pid)
     finally:
         process.stdin.close()
+        process.wait(60)
+        process.stdout.close()
+
+
+@contextmanager
+def ours_as_command(folder: Path, *, processes: int) -> Iterator[Receiver]:
+    """The command ``dicomnode receive``, which alone has several processes."""
+    config = folder / "dicomnode.toml"
+    config.write_text(f"""
+data_dir = "{folder / "data"}"
+[receive]
+port = 0
+processes = {processes}
+max_associations = 100
+reserve_bytes = 0
+headroom_bytes = 0
+[log]
+level = "error"
+[pipelines.bench]
+ae_title = "{TITLE}"
+destinations = ["share"]
+[pipelines.bench.completion]
+quiet_seconds = 3600.0
+deadline_seconds = 7200.0
+[destinations.share]
+kind = "folder"
+path = "{folder / "share"}"
+""")
+    command = [sys.executable, "-m", "dicomnode", "receive", "--config", str(config)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    if process.stdout is None:
+        raise RuntimeError("the receiver has no pipe")
+    try:
+        lines = list(iter(process.stdout.readline, "ready\n"))
+        yield Receiver(int(lines[0].rpartition(":")[2]), process.pid)
+    finally:
+        process.terminate()
         process.wait(60)
         process.stdout.close()
 

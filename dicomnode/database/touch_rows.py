@@ -77,7 +77,10 @@ def read_traffic(
     return Traffic(int(count or 0), elsewhere > 0)
 
 
-def list_receivers(transaction: Transaction) -> frozenset[str]:
-    """Return the receivers that have open associations on record."""
-    rows = transaction.execute(sa.select(touch.c.receiver).distinct())
-    return frozenset(str(row[0]) for row in rows)
+def list_open_associations(transaction: Transaction) -> dict[str, frozenset[str]]:
+    """Return the associations on record by receiver, of those that have any."""
+    rows = transaction.execute(sa.select(touch.c.receiver, touch.c.association_id).distinct())
+    found: dict[str, set[str]] = {}
+    for receiver, association_id in rows:
+        found.setdefault(str(receiver), set()).add(str(association_id))
+    return {receiver: frozenset(each) for receiver, each in found.items()}

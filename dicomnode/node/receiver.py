@@ -6,10 +6,12 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from dicomnode.config import Config
 from dicomnode.database import Database, Transaction
-from dicomnode.database.series_rows import list_keys, stored_bytes
+from dicomnode.database.series_rows import list_keys
+from dicomnode.database.standing_rows import stored_bytes
 from dicomnode.engine import JobQueue
 from dicomnode.errors import NodeError
 from dicomnode.leases import claim_slot, open_leases
@@ -17,7 +19,7 @@ from dicomnode.log import get_logger
 from dicomnode.model.commitment import CommitmentReport
 from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision
-from dicomnode.node.foundation import NODE_SLOT, Foundation
+from dicomnode.node.foundation import NODE_SLOT, Foundation, Loop
 from dicomnode.pipeline.commitment import take_report
 from dicomnode.pipeline.inquiry import SeriesInquiry
 from dicomnode.pipeline.workflows import submit
@@ -32,6 +34,11 @@ from dicomnode.series.neighbors import Neighbors
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.storage import Storage
+
+_CLOSE_LIMIT_SECONDS: Final = 300.0
+"""A round may wait for a database that is slow, series by series."""
+
+_ACCEPT_LIMIT_SECONDS: Final = 60.0
 
 _log = get_logger("node")
 
@@ -103,6 +110,7 @@ def start_receiver(
     if restores:
         restore()
     registry.start()
+    base.loops["series-closer"] = Loop(registry.silent_seconds, _CLOSE_LIMIT_SECONDS)
     base.parts.callback(registry.stop)
     commitments = Commitments(database, store, config.receive.commitment, flush=registry.flush)
     commitments.start()
@@ -124,6 +132,7 @@ def start_receiver(
         listening=listening,
     )
     receiver.start()
+    base.loops["receive-accept"] = Loop(receiver.silent_seconds, _ACCEPT_LIMIT_SECONDS)
     base.parts.callback(receiver.stop, config.drain_seconds)
     return Receiver(receiver, registry, neighbors.look_after)
 

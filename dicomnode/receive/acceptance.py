@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, Self
 
 from pynetdicom import AllStoragePresentationContexts, register_uid
@@ -110,16 +112,26 @@ def supported_contexts(
     contexts = []
     for abstract_syntax in dict.fromkeys(requested):
         if abstract_syntax == VERIFICATION:
-            contexts.append(build_context(abstract_syntax, list(UNCOMPRESSED_TRANSFER_SYNTAXES)))
+            contexts.append(_context(abstract_syntax, UNCOMPRESSED_TRANSFER_SYNTAXES))
         elif abstract_syntax == STORAGE_COMMITMENT_PUSH and (commitment or takes_reports):
-            context = build_context(abstract_syntax, list(UNCOMPRESSED_TRANSFER_SYNTAXES))
+            context = _context(abstract_syntax, UNCOMPRESSED_TRANSFER_SYNTAXES)
             if takes_reports:
                 # A peer that answers our request is the SCP, yet it opens the association.
                 context.scu_role, context.scp_role = commitment, True
             contexts.append(context)
         elif abstract_syntax in _STORAGE_CLASSES and policy.is_negotiated(abstract_syntax):
-            contexts.append(build_context(abstract_syntax, list(CT_TRANSFER_SYNTAXES)))
+            contexts.append(_context(abstract_syntax, CT_TRANSFER_SYNTAXES))
     return contexts
+
+
+def _context(abstract_syntax: str, transfer_syntaxes: tuple[str, ...]) -> PresentationContext:
+    """Return a context for one association; making it anew takes the library ten times as long."""
+    return copy.copy(_built(abstract_syntax, transfer_syntaxes))
+
+
+@lru_cache(maxsize=1024)
+def _built(abstract_syntax: str, transfer_syntaxes: tuple[str, ...]) -> PresentationContext:
+    return build_context(abstract_syntax, list(transfer_syntaxes))
 
 
 def known_abstract_syntaxes() -> tuple[str, ...]:

@@ -5,10 +5,11 @@ What they tell each other, open associations, is the registry's to write and to 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from dicomnode.database import Database
-from dicomnode.database.touch_rows import forget_receiver, list_receivers
+from dicomnode.database.touch_rows import forget_association, list_open_associations
 from dicomnode.log import get_logger
 
 _log = get_logger("series")
@@ -47,20 +48,33 @@ class Neighbors:
         self._is_alive = is_alive
         self._keep = keep
         self._recover = recover
+        self._lock = threading.Lock()
 
     def look_after(self) -> None:
         """Take over from receivers that died: nobody else would ever end their associations.
 
         Until then no series is closed that they touched.
         """
+        # By one thread at a time: who finds it done must be able to rely on that.
+        with self._lock:
+            self._look_after()
+
+    def _look_after(self) -> None:
         if not self._keep():
             return  # after a database's restart all have to show that they live, first
         with self._database.begin() as transaction:
-            receivers = list_receivers(transaction) - {self.receiver}
-        dead = [receiver for receiver in sorted(receivers) if not self._is_alive(receiver)]
-        if dead:
-            self._recover()
+            found = list_open_associations(transaction)
+        dead = [
+            receiver
+            for receiver in sorted(found.keys() - {self.receiver})
+            if not self._is_alive(receiver)
+        ]
+        if not dead:
+            return
+        self._recover()
         for receiver in dead:
+            # Those that it had when it was dead: a successor may have its name by now.
             with self._database.begin() as transaction:
-                forget_receiver(transaction, receiver)
+                for association_id in found[receiver]:
+                    forget_association(transaction, association_id)
             _log.info("receiver_died", receiver=receiver)

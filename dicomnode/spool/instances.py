@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -355,6 +356,8 @@ class InstanceStore:
             path = self.path(key)
             try:
                 yield path.parts[-3], read_ref(path, key)
+            except FileNotFoundError:
+                continue  # not kept after all, by a receiver that lives
             except InstanceUnreadable as error:
                 where = quarantine.take(path, reason=str(error), facts={"key": key})
                 self.remove([key])
@@ -369,9 +372,13 @@ class InstanceStore:
             return
         for path in self._folder.glob("*/*/*"):
             key = path.relative_to(self._root).as_posix()
-            if not path.name.startswith(".") and not is_known(key) and path.is_file():
+            if path.name.startswith(".") or is_known(key):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # as above
+                status = path.stat()
                 # Renaming a file into its place changes this time, writing it before does not.
-                yield path.stat().st_ctime_ns / 1e9, key
+                if stat.S_ISREG(status.st_mode):
+                    yield status.st_ctime_ns / 1e9, key
 
     def has(self, key: str) -> bool:
         """Whether the file of a key that this store gave is there."""

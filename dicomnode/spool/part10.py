@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -213,6 +214,7 @@ def read_stored(path: Path) -> tuple[FileMeta, Identity, bytes]:
     return meta, read_identity(data_set, meta.transfer_syntax_uid), data_set
 
 
+@lru_cache(maxsize=256)  # all but one are the same for all instances of an association
 def _element(number: int, vr: bytes, value: str) -> bytes:
     """Encode an element of group 0002 in explicit VR little endian, padded as PS3.5 6.2 has it."""
     encoded = value.encode("ascii")

@@ -350,3 +350,13 @@ def test_threads_that_store_the_same_and_different_instances_lose_none(store):
         source_ae_title="CT1",
     )
     assert {store.path(ref.key).stat().st_size for ref in refs} == {len(header) + 5001}
+
+
+def test_a_file_that_goes_away_during_a_scan_is_none(store, tmp_path):
+    """Other receivers go on: what they decide not to keep they remove."""
+    stored = [put_file(store, path) for path in make_series(tmp_path / "ct")[:3]]
+    found = store.scan()
+    assert next(found)[1] == stored[0]
+    store.discard(stored[1])
+
+    assert [ref for _, ref in found] == [stored[2]]
