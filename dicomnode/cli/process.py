@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dicomnode.cli.decisions import print_explanations
 from dicomnode.cli.findings import findings_lines, seconds_table
@@ -25,7 +26,13 @@ from dicomnode.errors import ConfigError
 from dicomnode.imaging.export import SUFFIXES, is_writable_as
 from dicomnode.imaging.files import FoundFiles, find_series
 from dicomnode.node import open_triton
-from dicomnode.pipeline.offline import Explanation, SeriesOutcome, analyze_files, explain_files
+from dicomnode.pipeline.offline import (
+    STAGES,
+    Explanation,
+    SeriesOutcome,
+    analyze_files,
+    explain_files,
+)
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 
 
@@ -77,18 +84,27 @@ def process(
             return
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="dicomnode-")))
         outcomes: list[SeriesOutcome] = []
-        with talk.status("starting the inference server") as status:
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=talk) as progress:
+            task = progress.add_task(
+                "starting the inference server", total=len(found.series) * len(STAGES)
+            )
             client = open_triton(settings.model_copy(update={"data_dir": scratch}), stack)
             client.wait_ready(
                 setup.triton_models, deadline_seconds=settings.inference.startup_seconds
             )
             for number, (uid, series) in enumerate(found.series.items(), start=1):
 
-                def say(stage: str, at: str = f"series {number} of {len(found.series)}") -> None:
-                    status.update(f"{at}: {stage}")
+                def say(stage: str, before: int = number - 1) -> None:
+                    progress.update(
+                        task,
+                        completed=before * len(STAGES) + STAGES.index(stage),
+                        description=f"series {before + 1} of {len(found.series)}: {stage}",
+                    )
 
                 folder = out if len(found.series) == 1 else out / uid
                 outcomes.append(analyze_files(series, setup, client, folder=folder, on_stage=say))
+                progress.update(task, completed=number * len(STAGES), description="done")
     _tell(outcomes, as_json=as_json)
     if all(outcome.summary is None for outcome in outcomes):
         raise typer.Exit(Exit.FAILED)

@@ -132,7 +132,7 @@ def _histograms(
     """
     found = np.zeros((largest + 1, _COUNT), dtype=np.int64)
     for slice_labels, slice_hu in zip(labels, voxels_hu, strict=True):
-        inside = np.flatnonzero(slice_labels)
+        inside = np.flatnonzero(slice_labels != 0)  # of booleans: several times as fast
         if not inside.size:
             continue  # the background is not reported
         numbers = slice_labels.ravel()[inside]

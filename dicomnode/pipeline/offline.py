@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 from dicomnode.errors import SeriesError
 from dicomnode.imaging.export import write_volume
@@ -21,6 +21,9 @@ from dicomnode.pipeline.objects import SUMMARY_FILE
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.spool.durable import write_durably
 from dicomnode.spool.workspace import Workspace
+
+STAGES: Final = ("select", "assemble", "infer", "results")
+"""In order; a series that cannot be used leaves some out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +75,7 @@ def analyze_files(
     folder : Path
         Made if missing; files of the same names are replaced.
     on_stage : callable
-        Told each stage as it begins.
+        Told each of `STAGES` as it begins.
 
     Raises
     ------

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect
@@ -156,6 +160,7 @@ def test_send_of_a_folder(run, pacs, tmp_path):
 
     assert ended.exit_code == 0
     assert f"{len(paths)} of {len(paths)} accepted by {pacs.address}" in ended.stdout
+    assert f"{len(paths)}/{len(paths)}" in ended.stderr  # the bar, at its end
     assert "notes.txt" in ended.stderr
     received = pacs.wait_for(len(paths))
     assert len({each.sop_instance_uid for each in received}) == len(paths)
@@ -434,3 +439,25 @@ def test_models_of_a_server_that_is_away(run, config, nobody):
     ended = run("models", "check", "--config", path)
 
     assert ended.exit_code == 69
+
+
+def test_the_shell_completes_commands_and_their_options():
+    words = ("jobs re", "jobs list --sta")
+
+    completed = [
+        subprocess.run(
+            [Path(sys.executable).with_name("dicomnode")],
+            env=os.environ
+            | {
+                "_DICOMNODE_COMPLETE": "complete_bash",
+                "COMP_WORDS": f"dicomnode {each}",
+                "COMP_CWORD": str(each.count(" ") + 1),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.split()
+        for each in words
+    ]
+
+    assert completed == [["retry"], ["--state"]]

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 import SimpleITK
+from rich.progress import Progress
 from typer.testing import CliRunner
 
 from dicomnode.cli.main import app
 from tests.support.ct import asymmetric_hu, make_series
+from tests.support.fake_triton import FakeTriton
 
 
 @pytest.fixture
@@ -80,3 +82,23 @@ def test_what_makes_no_sense_is_a_usage_error(process, tmp_path, arguments):
     make_series(tmp_path / "ct")
 
     assert process(tmp_path / "ct", *arguments).exit_code == 2
+
+
+def test_a_bar_shows_how_far_the_series_are(process, tmp_path, monkeypatch):
+    for seed in (1, 2):
+        make_series(tmp_path / "ct" / str(seed), seed=seed)
+    monkeypatch.setattr("dicomnode.cli.process.open_triton", lambda *_: FakeTriton())
+    told = []
+    update = Progress.update
+    monkeypatch.setattr(
+        Progress,
+        "update",
+        lambda self, task, **named: (told.append(named), update(self, task, **named)),
+    )
+
+    ended = process(tmp_path / "ct", "--out", tmp_path / "out")
+
+    assert ended.exit_code == 0, ended.output
+    assert [each["completed"] for each in told] == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8]
+    assert told[6]["description"] == "series 2 of 2: assemble"
+    assert len(list((tmp_path / "out").rglob("seg.dcm"))) == 2
