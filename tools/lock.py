@@ -2,9 +2,9 @@
 
 ``requirements/demo.lock`` holds what running needs (with the extra ``embedded``) and what building
 the package needs; ``requirements/dev.lock`` holds the same versions and the group ``dev``.
-Of the container image, ``run.lock`` is what it holds and ``image.lock`` what builds it; the tools
-that judge the Helm chart are in ``chart.lock``, and ``triton.lock`` is for the Python within
-NVIDIA's Triton image.  All of them agree on every version.
+Of the container image, ``run.lock`` is what it holds, with every extra, and ``image.lock`` what
+builds it; ``triton.lock`` is for the Python within NVIDIA's Triton image.  The tools that judge the
+Helm chart are in ``chart.lock``.  All of them agree on every version.
 They are made for Python 3.11 on Linux, the reference.
 """
 
@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "requirements"
 FIRST_LINE = "# Made by `make lock` for Python 3.11 on Linux; do not edit.\n"
 REFERENCE = (3, 11)
+PIN = r"^[a-z0-9.-]+==[^ \\]+"
 
 
 def main() -> int:
@@ -42,12 +43,12 @@ def main() -> int:
             made.write_text(known.read_text(encoding="utf-8") if known.exists() else "")
         package = ("pyproject.toml", "--extra", "embedded")
         compile_lock(demo, *package, "--build-deps-for", "wheel", "--build-deps-for", "editable")
-        pins = re.findall(r"^[a-z0-9.-]+==[^ \\]+", demo.read_text(), re.MULTILINE)
+        pins = re.findall(PIN, demo.read_text(), re.MULTILINE)
         wanted.write_text("\n".join([*pins, *project["dependency-groups"]["dev"]]))
         compile_lock(dev, str(wanted))
         held = work / "held.txt"
-        held.write_text("\n".join(pins))
-        compile_lock(run, "pyproject.toml", "--extra", "embedded", "--constraint", str(held))
+        held.write_text("\n".join(re.findall(PIN, dev.read_text(), re.MULTILINE)))
+        compile_lock(run, "pyproject.toml", "--all-extras", "--constraint", str(held))
         for made in (image, chart):
             wanted = made.with_suffix(".in")
             wanted.write_text("\n".join(project["dependency-groups"][made.stem]))

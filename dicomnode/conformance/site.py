@@ -168,7 +168,8 @@ def write_security(page: Page, config: Config) -> None:
     )
     page.heading("8.7", "Other Security Features")
     page.text(
-        "Log lines and metrics hold UIDs, AE titles and addresses, and no attribute of a patient. "
+        "Log lines hold UIDs, AE titles and addresses, metrics no UIDs; neither holds an attribute "
+        "of a patient. "
         "Files of the spool are not encrypted by the node: use an encrypted disk."
     )
 

@@ -148,9 +148,9 @@ class Volumes:
     def _load(self, job: JobRow) -> Scene:
         if job.state == "refused":
             raise NoPicture(404, f"The series makes no volume: {job.sentence}")
-        contents = open_series(self._paths(job))
+        paths = self._paths(job)
         try:
-            found = assemble_series(contents, self._gates.get(job.pipeline, STRICT))
+            found = assemble_series(open_series(paths), self._gates.get(job.pipeline, STRICT))
         except SeriesFault as fault:
             sentence = f"The series makes no volume: {fault.error}"
             raise NoPicture(404, sentence) from fault

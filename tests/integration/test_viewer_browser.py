@@ -262,7 +262,7 @@ def niivue(playwright, address):
     ):
         page = opened.page
         page.goto(f"{address}/view/3d")
-        page.wait_for_selector("#stage[data-state]", timeout=120_000)
+        page.wait_for_selector("#stage[data-state]", timeout=240_000)
         state = page.locator("#stage").get_attribute("data-state")
         assert state == "ready", page.locator("#status").text_content()
         yield page

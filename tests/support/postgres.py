@@ -32,9 +32,16 @@ def find_programs() -> Path:
 
 
 class Postgres:
-    """A server of its own in a folder of its own.  Use it as a context manager."""
+    """A server of its own in a folder of its own.  Use it as a context manager.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    address
+        Where it listens, beside loopback.
+    """
+
+    def __init__(self, *, address: str | None = None) -> None:
+        self._address = address
         self._programs = find_programs()
         # Neither root nor below pytest's folder, which only its owner may enter.
         self._folder = Path(tempfile.mkdtemp(prefix="dicomnode-pg-", dir="/tmp"))
@@ -47,6 +54,9 @@ class Postgres:
 
     def __enter__(self) -> Self:
         self._call("initdb", "-D", str(self._data), "-U", "tests", "--auth=trust", "-E", "UTF8")
+        if self._address is not None:
+            with (self._data / "pg_hba.conf").open("a") as file:
+                file.write("host all tests samenet trust\nhost all tests 198.18.0.0/15 trust\n")
         self.start()
         return self
 
@@ -70,7 +80,7 @@ class Postgres:
                 self._programs / "postgres",
                 *("-D", str(self._data)),
                 *("-k", str(self._folder)),
-                *("-c", "listen_addresses=127.0.0.1"),
+                *("-c", f"listen_addresses=127.0.0.1,{self._address or '127.0.0.1'}"),
                 *("-p", str(self.port)),
                 *("-c", "max_connections=200"),
             ],
@@ -97,7 +107,7 @@ class Postgres:
             self._process = None
 
     def url(self, name: str) -> str:
-        return f"postgresql://tests@127.0.0.1:{self.port}/{name}"
+        return f"postgresql://tests@{self._address or '127.0.0.1'}:{self.port}/{name}"
 
     def new_database(self) -> str:
         """Make an empty database and return its URL."""

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, Page, Playwright, expect
 
 CHROMIUM = "/usr/bin/chromium"
+_PATIENCE_MS = 60_000
+
+expect.set_options(timeout=_PATIENCE_MS)
 
 _ARGUMENTS = (
     "--no-sandbox",
@@ -56,7 +59,7 @@ def tab(browser: Browser, *, scripts: bool = True, **viewport: Any) -> Iterator[
     )
     opened = Tab(context.new_page())
     page = opened.page
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(_PATIENCE_MS)
     page.on("request", lambda request: opened.requested.append(request.url))
     # What is under way when a page is left is given up, which is no failure.
     page.on(

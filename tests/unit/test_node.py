@@ -6,6 +6,7 @@ import socket
 import threading
 from contextlib import closing
 
+import httpx
 import pytest
 
 from dicomnode.config import Config
@@ -49,6 +50,19 @@ def taken_port():
 def our_threads():
     names = ("series-closer", "orphan-sweep", "receive-accept", "console")
     return [each.name for each in threading.enumerate() if each.name in names]
+
+
+def test_probes_have_a_port_apart_from_the_console_where_one_is_given(configured):
+    node = Node(configured(health={"port": 0}))
+    node.start()
+    try:
+        urls = {each.what: each.where for each in node.endpoints if each.where.startswith("http")}
+        assert urls.keys() == {"console", "health"}
+        answers = {what: httpx.get(f"{url}healthz").status_code for what, url in urls.items()}
+        assert answers == {"console": 200, "health": 200}
+        assert httpx.get(f"{urls['health']}api/v1/jobs").status_code == 404
+    finally:
+        node.stop()
 
 
 def test_before_its_start_it_has_no_endpoints(configured):

@@ -20,6 +20,10 @@ RUN = PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependen
 DEV = PROJECT["dependency-groups"]["dev"]
 BUILD = PROJECT["build-system"]["requires"]
 
+GROUPS = PROJECT["dependency-groups"]
+EXTRAS = [each for extra in PROJECT["project"]["optional-dependencies"].values() for each in extra]
+SCRIPTS = ("find-python", "apt-install", "test-peers", "helm", "image", "check-chart")
+
 SHIPPED_BESIDE_CODE = [
     "dicomnode/py.typed",
     "dicomnode/console/templates/",
@@ -45,8 +49,15 @@ def locked(name):
 
 @pytest.mark.parametrize(
     ("name", "wanted"),
-    [("demo.lock", RUN + BUILD), ("dev.lock", RUN + BUILD + DEV)],
-    ids=["demo", "dev"],
+    [
+        ("demo.lock", RUN + BUILD),
+        ("dev.lock", RUN + BUILD + DEV),
+        ("run.lock", RUN + EXTRAS),
+        ("image.lock", BUILD + GROUPS["image"]),
+        ("chart.lock", GROUPS["chart"]),
+        ("triton.lock", ["numpy>=1.26,<2", "SimpleITK>=2.4,<3"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_lock_file_holds_what_the_project_wants(name, wanted):
     lock = locked(name)
@@ -61,7 +72,7 @@ def test_a_lock_file_holds_what_the_project_wants(name, wanted):
     assert wrong == [], "run `make lock`"
 
 
-@pytest.mark.parametrize("name", ["demo.lock", "dev.lock"])
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "requirements").iterdir()))
 def test_every_line_of_a_lock_file_is_a_pin_with_hashes(name):
     text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
@@ -84,10 +95,19 @@ def test_development_is_with_the_versions_that_run():
     assert {name: dev.get(name) for name in demo} == demo
 
 
+@pytest.mark.parametrize("name", ["demo.lock", "run.lock", "triton.lock", "image.lock"])
+def test_what_is_shipped_is_what_was_developed_with(name):
+    dev = locked("dev.lock")
+
+    assert {each: pin for each, pin in locked(name).items() if pin != dev.get(each, pin)} == {}
+
+
 def test_every_requirement_has_a_lower_bound():
     unbound = [
         str(requirement)
-        for requirement in map(Requirement, RUN + BUILD + DEV)
+        for requirement in map(
+            Requirement, RUN + BUILD + DEV + EXTRAS + GROUPS["image"] + GROUPS["chart"]
+        )
         if not any(each.operator in {">=", "=="} for each in requirement.specifier)
     ]
 
@@ -160,11 +180,13 @@ def test_the_wheel_holds_nothing_else(wheel):
 
 def test_the_sdist_can_be_built_and_tested_from(sdist):
     assert {
+        "Dockerfile",
         "LICENSE",
         "Makefile",
         "README.md",
         "pyproject.toml",
         "config/dicomnode.toml",
+        "deploy/helm/dicomnode/Chart.yaml",
         "requirements/dev.lock",
         "tests/conftest.py",
         "tools/find-python",
@@ -207,12 +229,12 @@ def test_ci_runs_what_a_contributor_runs():
         'cd "$(dirname "$0")/.."',
         "make lint",
         "make test",
+        "make chart",
+        "make test-image",
     ]
 
 
-@pytest.mark.parametrize(
-    "name", [".ci/run", *(f"tools/{each}" for each in ("find-python", "apt-install", "test-peers"))]
-)
+@pytest.mark.parametrize("name", [".ci/run", *(f"tools/{each}" for each in SCRIPTS)])
 def test_a_script_is_executable_and_sound(name):
     path = ROOT / name
     shell = path.read_text(encoding="utf-8").splitlines()[0].rpartition("/")[2].split()[-1]

@@ -6,9 +6,11 @@ import json
 import socket
 
 import pytest
+from sqlalchemy import inspect
 
 from dicomnode import __version__
 from dicomnode.cli.output import exit_code
+from dicomnode.database import open_database, revision_of
 from dicomnode.errors import (
     AssociationRejected,
     AssociationUnavailable,
@@ -377,6 +379,32 @@ def test_records_of_a_node_that_never_ran_are_refused_and_not_made(run, config, 
 
     assert ended.exit_code == 1
     assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_a_database_is_brought_up_to_date_before_any_node_has_run(run, config, tmp_path):
+    ended = run("database", "upgrade", "--config", config(), "--json")
+
+    assert ended.exit_code == 0
+    told = json.loads(ended.stdout)
+    database = open_database("sqlite", data_dir=tmp_path / "data")
+    assert revision_of(database) == told["revision"]
+    tables = inspect(database.engine).get_table_names()
+    database.close()
+    # Ours, and the engine's.
+    assert {"series", "jobs", "workflow_status"} <= set(tables)
+
+
+def test_a_database_of_a_later_version_is_left_alone(run, config, tmp_path):
+    run("database", "upgrade", "--config", config())
+    database = open_database("sqlite", data_dir=tmp_path / "data")
+    with database.begin() as transaction:
+        transaction.exec_driver_sql("update alembic_version set version_num = 'later'")
+    database.close()
+
+    ended = run("database", "upgrade", "--config", config())
+
+    assert ended.exit_code == 1
+    assert "later version" in ended.stderr
 
 
 def test_quarantine_is_listed_and_shown(run, prepared):

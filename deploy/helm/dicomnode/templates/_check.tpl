@@ -18,6 +18,17 @@
 {{- if and (eq .Values.mode "distributed") (not .Values.database.secretName) -}}
 {{- $faults = append $faults "database.secretName: mode distributed wants a Secret with the URL of a PostgreSQL database; SQLite is for one pod" -}}
 {{- end -}}
+{{- if .Values.config.storage -}}
+{{- if not .Values.database.secretName -}}
+{{- $faults = append $faults "database.secretName: a bucket wants a Secret with the URL of a PostgreSQL database; SQLite needs a common disk" -}}
+{{- end -}}
+{{- if .Values.storage.existingClaim -}}
+{{- $faults = append $faults "storage.existingClaim: with config.storage each pod has a volume of its own" -}}
+{{- end -}}
+{{- if has "ReadWriteMany" .Values.storage.accessModes -}}
+{{- $faults = append $faults "storage.accessModes: with config.storage each pod has a volume of its own, found ReadWriteMany" -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq .Values.triton.mode "external") (not .Values.triton.address) -}}
 {{- $faults = append $faults "triton.address: mode external wants HOST:PORT of the server's gRPC endpoint" -}}
 {{- end -}}

@@ -78,3 +78,13 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 true
 {{- end -}}
 {{- end -}}
+
+{{/* What is asked of a volume: dict "root" $ "mode" DEFAULT. */}}
+{{- define "dicomnode.claimSpec" -}}
+accessModes: {{ default (list .mode) .root.Values.storage.accessModes | toJson }}
+{{- if kindIs "string" .root.Values.storage.storageClassName }}
+storageClassName: {{ .root.Values.storage.storageClassName | quote }}
+{{- end }}
+resources:
+  requests: {storage: {{ .root.Values.storage.size }}}
+{{- end -}}

@@ -147,7 +147,15 @@ spec:
         {{- end }}
   volumes:
     - name: data
+      {{- if $values.config.storage }}
+      # Copies of what lies in the bucket, and work files; gone with the pod.
+      ephemeral:
+        volumeClaimTemplate:
+          spec:
+            {{- include "dicomnode.claimSpec" (dict "root" .root "mode" "ReadWriteOnce") | nindent 12 }}
+      {{- else }}
       persistentVolumeClaim: {claimName: {{ include "dicomnode.claim" .root }}}
+      {{- end }}
     - name: config
       configMap: {name: {{ include "dicomnode.name" .root }}}
     - name: tmp
