@@ -8,7 +8,7 @@ sweep that hands a dead process's work to a living one.
 from __future__ import annotations
 
 import threading
-from collections import Counter
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ import dbos
 from dicomnode.database import Database, Transaction, is_away
 from dicomnode.errors import StateError
 from dicomnode.leases import claim_slot, open_leases
-from dicomnode.log import get_logger
+from dicomnode.log import get_logger, show_tracebacks, withhold_tracebacks
 
 APPLICATION: Final = "dicomnode"
 
@@ -65,6 +65,9 @@ class StepRecord:
     began_at: datetime | None
     ended_at: datetime | None
 
+
+_running: set[tuple[str, str]] = set()
+"""Workflow id and name of every step that is running in this process."""
 
 _BROKEN: Final = {
     "ERROR": "it ended with an internal error",
@@ -181,16 +184,6 @@ class JobQueue:
             self._client.delete_workflows(ids, delete_children=True)
         return len(ids)
 
-    def depth(self) -> dict[tuple[str, str], int]:
-        """Count the workflows that wait or run, by queue and the engine's status."""
-        found = self._client.list_workflows(
-            queues_only=True,
-            status=["ENQUEUED", "DELAYED", "PENDING"],
-            load_input=False,
-            load_output=False,
-        )
-        return dict(Counter((str(each.queue_name), str(each.status)) for each in found))
-
     def close(self) -> None:
         """Give the engine's connections back."""
         self._client.destroy()
@@ -262,6 +255,7 @@ class Engine:
         self._workflows = workflows
         self._leases = open_leases(database)
         self._stopping = threading.Event()
+        self._swept_at = time.monotonic()
         self._sweeper = threading.Thread(target=self._sweep, name="orphan-sweep", daemon=True)
 
     def start(self) -> None:
@@ -280,6 +274,7 @@ class Engine:
             raise StateError(
                 f"another process works as {self._slot!r} on this database; stop it first"
             )
+        show_tracebacks("dbos")
         config: dbos.DBOSConfig = {
             "name": APPLICATION,
             "system_database_url": self._database.url,
@@ -309,11 +304,19 @@ class Engine:
         What has not ended after `drain_seconds` is resumed by the next start.
         """
         self._stopping.set()
+        # A step that outlasts the drain finds the engine gone when it ends: that is meant so.
+        withhold_tracebacks("dbos", "step_ended_after_drain")
         dbos.DBOS.destroy(
             destroy_registry=True, workflow_completion_timeout_sec=max(1, round(drain_seconds))
         )
+        for workflow, step in sorted(_running):
+            _log.warning("work_left_for_next_start", workflow=workflow, step=step)
         self._sweeper.join()
         self._leases.close()
+
+    def silent_seconds(self) -> float:
+        """Return for how long the sweeping thread has not come round; infinite if it has ended."""
+        return time.monotonic() - self._swept_at if self._sweeper.is_alive() else float("inf")
 
     @property
     def slot(self) -> str:
@@ -324,6 +327,7 @@ class Engine:
         """Hand the work of dead processes to living ones, every few seconds."""
         refused = 0
         while not self._stopping.wait(self._sweep_seconds):
+            self._swept_at = time.monotonic()
             try:
                 # After a database's restart all have lost their leases, and none is dead for it.
                 if self._leases.keep():
@@ -365,7 +369,12 @@ def run_step(name: str, function: Callable[[], _Result]) -> _Result:
     function : callable
         Idempotent; returns JSON values: keys and small numbers, never arrays.
     """
-    result: _Result = dbos.DBOS.run_step({"name": name}, lambda: _insist(name, function))
+    running = (str(dbos.DBOS.workflow_id), name)
+    _running.add(running)
+    try:
+        result: _Result = dbos.DBOS.run_step({"name": name}, lambda: _insist(name, function))
+    finally:
+        _running.discard(running)
     return result
 
 

@@ -10,6 +10,7 @@ import logging
 import sys
 import warnings
 from collections.abc import MutableMapping
+from contextlib import AbstractContextManager
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -56,6 +57,40 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """Return a logger whose events carry `name` as ``component``."""
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(component=name)
     return logger
+
+
+def bind_to_thread(**ids: str) -> None:
+    """Put ids on everything that this thread logs from now on, also through libraries.
+
+    Threads begin without: for those that serve one association only.
+    """
+    structlog.contextvars.bind_contextvars(**ids)
+
+
+def bound(**ids: str) -> AbstractContextManager[None]:
+    """Put ids on everything that is logged in the block, whoever logs it."""
+    return structlog.contextvars.bound_contextvars(**ids)
+
+
+def withhold_tracebacks(library: str, event: str) -> None:
+    """From now on say `event` in place of a traceback that a library logs itself.
+
+    For what must happen and is no fault, such as the end of what is used while it is used.
+    """
+
+    def say_plainly(record: logging.LogRecord) -> bool:
+        if record.exc_info is None or record.exc_info[0] is None:
+            return True
+        get_logger(library).info(event, error=record.exc_info[0].__name__)
+        return False
+
+    show_tracebacks(library)
+    logging.getLogger(library).addFilter(say_plainly)
+
+
+def show_tracebacks(library: str) -> None:
+    """Undo `withhold_tracebacks`."""
+    logging.getLogger(library).filters.clear()
 
 
 def configure(*, form: Form, level: str = "info") -> None:

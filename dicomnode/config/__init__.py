@@ -42,7 +42,13 @@ from dicomnode.config.receive import (
     ReceiveConfig,
     User,
 )
-from dicomnode.config.services import DatabaseConfig, HealthConfig, ListenConfig, LogConfig
+from dicomnode.config.services import (
+    DatabaseConfig,
+    HealthConfig,
+    ListenConfig,
+    LogConfig,
+    TelemetryConfig,
+)
 from dicomnode.config.storage import StorageConfig
 from dicomnode.config.tls import TlsClientConfig, TlsProfile, TlsServerConfig
 from dicomnode.config.tree import Config
@@ -84,6 +90,7 @@ __all__ = [
     "ScConfig",
     "SegConfig",
     "StorageConfig",
+    "TelemetryConfig",
     "TlsClientConfig",
     "TlsProfile",
     "TlsServerConfig",

@@ -45,3 +45,22 @@ class LogConfig(Section):
     level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The lowest level shown."
     )
+
+
+class TelemetryConfig(Section):
+    """Traces over OTLP."""
+
+    endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#@]+$",
+        description="Takes OTLP over gRPC: http://HOST:PORT or https://HOST:PORT. Absent: none.",
+    )
+    headers_file: Path | None = Field(
+        None, description='Lines "Name: value" sent along, such as Authorization.'
+    )
+    ca_file: Path | None = Field(
+        None, description="Certificates to trust; the public ones if none."
+    )
+    sample_ratio: float = Field(
+        1.0, ge=0.0, le=1.0, description="Share of the traces that are sent."
+    )

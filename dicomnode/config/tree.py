@@ -14,7 +14,7 @@ from dicomnode.config.fields import Name, Seconds
 from dicomnode.config.inference import InferenceConfig
 from dicomnode.config.pipelines import PipelineConfig, RetentionConfig
 from dicomnode.config.receive import ReceiveConfig
-from dicomnode.config.services import DatabaseConfig, HealthConfig, LogConfig
+from dicomnode.config.services import DatabaseConfig, HealthConfig, LogConfig, TelemetryConfig
 from dicomnode.config.storage import StorageConfig
 
 ENV_PREFIX: Final = "DICOMNODE_"
@@ -49,6 +49,7 @@ class Config(BaseSettings):
     pipelines: dict[Name, PipelineConfig] = Field(min_length=1)
     destinations: dict[Name, Destination]
     log: LogConfig = LogConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
 
     @property
     def asks_for_commitment(self) -> bool:

@@ -81,7 +81,10 @@ def build_app(parts: Parts) -> FastAPI:
     )
     add_handlers(app, parts.pages)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
-    app.include_router(health.build_router(parts.readiness))
+    probes = health.Probes(
+        readiness=parts.readiness, liveness=parts.liveness, metrics=parts.metrics
+    )
+    app.include_router(health.build_router(probes))
     for module in _ROUTERS:
         app.include_router(module.build_router(parts))
     volumes = open_volumes(parts)

@@ -1,46 +1,53 @@
-"""Health and metrics: open to all, for a role with and without a console."""
+"""Liveness, readiness and metrics: open to all, for a role with and without a console."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from dicomnode.metrics.page import CONTENT_TYPE, Page
+
+Ask = Callable[[], Mapping[str, str | None]]
+"""Asks every part: its name to None if all is well, else to what is not, in words."""
 
 
-def build_health_app(*, readiness: Callable[[], Mapping[str, str | None]]) -> FastAPI:
-    """Build an application of nothing else.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probes:
+    """What probes and scrapers ask.
 
-    Parameters
+    Attributes
     ----------
     readiness : callable
-        Asks every component: its name to None if it is ready, else to the reason in words.
+        Of each component, whether it is ready.
+    liveness : callable
+        Of each loop, whether it goes round.
+    metrics : callable
+        Makes the page that Prometheus scrapes.
     """
-    app = FastAPI(title="dicomnode", openapi_url=None, docs_url=None, redoc_url=None)
-    app.include_router(build_router(readiness))
-    return app
+
+    readiness: Ask = dict
+    liveness: Ask = dict
+    metrics: Callable[[], bytes] = Page().render
 
 
-def build_router(readiness: Callable[[], Mapping[str, str | None]]) -> APIRouter:
-    """Build the routes ``/healthz``, ``/readyz``, ``/metrics``.
-
-    Parameters
-    ----------
-    readiness : callable
-        As above.
-    """
+def build_router(probes: Probes) -> APIRouter:
+    """Return ``/healthz``, ``/readyz`` and ``/metrics``."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/healthz", response_class=PlainTextResponse)
-    def healthz() -> str:
-        """Answer while the process lives."""
-        return "ok\n"
+    def healthz() -> Response:
+        """Answer while the process lives; 503 names the loops that hang or have ended."""
+        stuck = {name: words for name, words in probes.liveness().items() if words}
+        lines = "".join(f"{name}: {words}\n" for name, words in stuck.items())
+        return PlainTextResponse(lines or "ok\n", 503 if stuck else 200)
 
     @router.get("/readyz")
     def readyz() -> JSONResponse:
         """Say of each component whether it is ready; 503 if one is not."""
-        found = readiness()
+        found = probes.readiness()
         ready = all(reason is None for reason in found.values())
         parts = {name: reason or "ready" for name, reason in found.items()}
         return JSONResponse({"ready": ready, "components": parts}, 200 if ready else 503)
@@ -48,6 +55,13 @@ def build_router(readiness: Callable[[], Mapping[str, str | None]]) -> APIRouter
     @router.get("/metrics")
     def metrics() -> Response:
         """Give the metrics in Prometheus' text form."""
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(probes.metrics(), media_type=CONTENT_TYPE)
 
     return router
+
+
+def build_health_app(probes: Probes) -> FastAPI:
+    """Build an application of nothing else."""
+    app = FastAPI(title="dicomnode", openapi_url=None, docs_url=None, redoc_url=None)
+    app.include_router(build_router(probes))
+    return app

@@ -31,27 +31,29 @@ class Looks:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._lock = threading.Lock()
-        self._last: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._last: OrderedDict[tuple[str, str, str], float] = OrderedDict()
 
     def opened(
         self, request: Request, person: Person, job: JobRow, what: Literal["images", "report"]
     ) -> None:
         """Record that somebody opened a page on a job."""
         if what == "images":
-            self._is_new(person, job)
+            self._is_new(request, person, job)
         self._parts.audit.viewed(request, person, [self._shown(job)], what=what)
 
     def turned(self, request: Request, person: Person, job: JobRow) -> None:
         """Record that somebody asked for a slice, unless that belongs to a look on record."""
-        if self._is_new(person, job):
+        if self._is_new(request, person, job):
             self._parts.audit.viewed(request, person, [self._shown(job)], what="images")
 
     def exported(self, request: Request, person: Person, job: JobRow, name: str) -> None:
         """Record that somebody took a file along."""
         self._parts.audit.exported(request, person, [self._shown(job)], what=name)
 
-    def _is_new(self, person: Person, job: JobRow) -> bool:
-        key, now = (person.name, job.id), time.monotonic()
+    def _is_new(self, request: Request, person: Person, job: JobRow) -> bool:
+        # By address too: many may be nobody in particular.
+        key = (person.name, self._parts.access.client(request).address, job.id)
+        now = time.monotonic()
         with self._lock:
             last = self._last.pop(key, None)
             self._last[key] = now

@@ -12,6 +12,7 @@ from dicomnode.console.pages import Pages
 from dicomnode.console.patients import Patients
 from dicomnode.database import Database
 from dicomnode.engine import JobQueue
+from dicomnode.metrics.page import Page
 from dicomnode.pipeline.intake import FileIntake
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.spool.instances import InstanceStore
@@ -42,6 +43,10 @@ class Parts:
         Returns when what was taken is in the database.
     readiness : callable
         May be called for every page: what it asks is asked every few seconds at most.
+    liveness : callable
+        Says of each loop whether it comes round.
+    metrics : callable
+        Makes the page that Prometheus scrapes.
     models : callable
         The same for models: by the name of a manifest None if it is ready, else the reason; no
         entry for what nobody here can ask.
@@ -70,3 +75,5 @@ class Parts:
     audit: Audit
     patients: Patients
     pages: Pages
+    liveness: Readiness = dict
+    metrics: Callable[[], bytes] = Page().render

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from dicomnode.config import ConsoleTlsConfig, ListenConfig
 from dicomnode.errors import ConfigError, StateError
@@ -19,7 +19,7 @@ class ConsoleServer:
 
     Parameters
     ----------
-    app : FastAPI
+    app : ASGI application
     config : ListenConfig
     tls : ConsoleTlsConfig, optional
         HTTPS instead of HTTP.
@@ -31,7 +31,7 @@ class ConsoleServer:
     """
 
     def __init__(
-        self, app: FastAPI, config: ListenConfig, *, tls: ConsoleTlsConfig | None = None
+        self, app: ASGIApp, config: ListenConfig, *, tls: ConsoleTlsConfig | None = None
     ) -> None:
         self._config = config
         self._socket: socket.socket | None = None

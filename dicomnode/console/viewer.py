@@ -157,14 +157,15 @@ def build_router(parts: Parts, volumes: Volumes, looks: Looks) -> APIRouter:
         try:
             scene = await await_scene(volumes, job)
         except HTTPException as error:
-            context |= {"why_not": error.detail, "is_coming": error.status_code == 503}
+            is_coming = error.status_code == 503
+            context |= {"scene": None, "why_not": error.detail, "is_coming": is_coming}
             return parts.pages.render(
                 request, "viewer.html", person, status=error.status_code, **context
             )
         await run_in_threadpool(looks.opened, request, person, job, "images")
         query = {key: request.query_params.getlist(key) for key in request.query_params}
         state = ViewState.parse(query, scene)
-        context |= _to_be_seen(scene, state)
+        context |= {"is_coming": False, **_to_be_seen(scene, state)}
         return parts.pages.render(request, "viewer.html", person, **context)
 
     @pages.get("/jobs/{job_id}/view/3d")

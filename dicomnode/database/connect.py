@@ -26,6 +26,9 @@ SQLITE_FILE: Final = "dicomnode.sqlite"
 
 _SQLITE_SINCE_PYTHON_312: Final = (3, 42)
 
+VERSION_TABLE: Final = "dicomnode_version"
+"""Says which migration was the last; the job engine keeps its own in the same database."""
+
 _MIGRATION_LOCK: Final = 0x6469636F6D6E6F64
 """Key of the advisory lock under which PostgreSQL is migrated."""
 
@@ -117,7 +120,8 @@ def open_database(url: str, *, data_dir: Path) -> Database:
 def revision_of(database: Database) -> str:
     """Return which of our migrations was the last on the database."""
     with database.engine.connect() as connection:
-        return str(MigrationContext.configure(connection).get_current_revision())
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        return str(context.get_current_revision())
 
 
 def is_away(error: BaseException) -> bool:

@@ -44,6 +44,7 @@ class JobRow:
     models: list[dict[str, str]]
     created_at: datetime
     updated_at: datetime
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +60,14 @@ class DeliveryRow:
     updated_at: datetime
 
 
-def create_job(transaction: Transaction, job_id: str, revision: SeriesRevision) -> bool:
-    """Record a job as queued.
+def create_job(
+    transaction: Transaction,
+    job_id: str,
+    revision: SeriesRevision,
+    *,
+    traceparent: str | None = None,
+) -> bool:
+    """Record a job as queued; what it does goes on from `traceparent`, where the node traces.
 
     Returns
     -------
@@ -83,6 +90,7 @@ def create_job(transaction: Transaction, job_id: str, revision: SeriesRevision) 
         models=[],
         created_at=now,
         updated_at=now,
+        traceparent=traceparent,
     )
 
 
@@ -221,6 +229,12 @@ def get_job(transaction: Transaction, job_id: str) -> JobRow | None:
     """Return one job, or None if it is unknown."""
     row = transaction.execute(sa.select(job).where(job.c.id == job_id)).mappings().one_or_none()
     return None if row is None else JobRow(**row)
+
+
+def trace_of(transaction: Transaction, job_id: str) -> str | None:
+    """Return the trace context of a job; None if it has none or is unknown."""
+    found = transaction.execute(sa.select(job.c.traceparent).where(job.c.id == job_id))
+    return found.scalar_one_or_none()
 
 
 def list_jobs(

@@ -34,6 +34,7 @@ class SeriesRow:
     instance_count: int
     first_received_at: datetime
     last_received_at: datetime
+    traceparent: str | None = None
 
 
 Duplicates = Literal["keep-first", "replace", "refuse"]
@@ -129,12 +130,13 @@ def record_instance(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrived:
-    """An instance to be recorded: for which pipeline, from whom, when."""
+    """An instance to be recorded: for which pipeline, from whom, when, and in which trace."""
 
     pipeline: str
     ref: InstanceRef
     calling_ae_title: str
     at: datetime
+    traceparent: str | None = None
 
 
 def record_instances(transaction: Transaction, arrived: Sequence[Arrived]) -> tuple[Recorded, ...]:
@@ -191,6 +193,8 @@ def _count_in(transaction: Transaction, new: Sequence[Arrived]) -> dict[tuple[st
             first_received_at=members[0].at,
             last_received_at=members[0].at,
         )
+        mine = members[0].traceparent
+        was = sa.func.coalesce(series.c.traceparent, mine)
         counts[pipeline, series_instance_uid] = transaction.execute(
             sa.update(series)
             .where(_is_series(pipeline, series_instance_uid))
@@ -198,6 +202,8 @@ def _count_in(transaction: Transaction, new: Sequence[Arrived]) -> dict[tuple[st
                 state="open",
                 instance_count=series.c.instance_count + len(members),
                 last_received_at=members[-1].at,
+                # What opens a closed series again begins the trace of its next revision.
+                traceparent=sa.case((series.c.state == "open", was), else_=mine),
             )
             .returning(series.c.instance_count)
         ).scalar_one()
@@ -233,6 +239,7 @@ def close_series(
         series_instance_uid=series_instance_uid,
         revision=row.revision,
         digest=digest,
+        traceparent=row.traceparent,
     )
 
 
@@ -338,14 +345,6 @@ def find_instances(
                 **{name: row[name] for name in InstanceRef.__dataclass_fields__}
             )
     return found
-
-
-def stored_bytes(transaction: Transaction, pipeline: str) -> int:
-    """Return how much the data sets of a pipeline's instances take."""
-    total = sa.select(sa.func.coalesce(sa.func.sum(instance.c.size_bytes), 0)).where(
-        instance.c.pipeline == pipeline
-    )
-    return int(transaction.execute(total).scalar_one())
 
 
 def list_keys(transaction: Transaction) -> frozenset[str]:

@@ -46,6 +46,8 @@ series = sa.Table(
     sa.Column("instance_count", sa.Integer, nullable=False),
     sa.Column("first_received_at", UtcDateTime, nullable=False),
     sa.Column("last_received_at", UtcDateTime, nullable=False),
+    # W3C Trace Context of what opened it: a trace goes on wherever the series is closed.
+    sa.Column("traceparent", sa.String(55)),
     sa.Index("series_by_time", "last_received_at"),
 )
 
@@ -91,6 +93,7 @@ job = sa.Table(
     sa.Column("models", sa.JSON, nullable=False, server_default="[]"),  # what was asked, and when
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Column("traceparent", sa.String(55)),  # of the closing; each attempt goes on from there
     sa.Index("job_of_series", "pipeline", "series_instance_uid"),
 )
 
@@ -130,6 +133,7 @@ delivery = sa.Table(
     sa.Column("attempts_before", sa.Integer, nullable=False, server_default="0"),
     sa.Column("words", sa.String(500)),
     sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Index("delivery_state", "state"),
 )
 
 # Every attempt at a delivery, and what became of each object in it.

@@ -26,6 +26,7 @@ from dicomnode.errors import (
 from dicomnode.inference.calls import Deaths, Gates, repeat, wait_for_answer
 from dicomnode.inference.channel import Credentials, open_channel
 from dicomnode.inference.contract import Tensor, differences, is_resolved, resolve
+from dicomnode.inference.measured import measured, trace_headers
 from dicomnode.inference.regions import RegisteredRegions
 from dicomnode.inference.schema import Manifest
 from dicomnode.inference.statuses import ask, one_line
@@ -327,7 +328,7 @@ class TritonClient:
     ) -> dict[str, NDArray[Any]]:
         self._regions.unregister_held()
         self._regions.sweep_now_and_then()
-        with ExitStack() as regions:
+        with ExitStack() as regions, measured(model):
             asked = [
                 input_tensor(name, array, self._regions, regions) for name, array in inputs.items()
             ]
@@ -348,6 +349,7 @@ class TritonClient:
                             note,
                             model_version=version,
                             outputs=wanted,
+                            headers=trace_headers(),
                             client_timeout=self._timeout_seconds,
                         ),
                         cancelled=cancelled,

@@ -34,12 +34,15 @@ class SeriesRevision:
         1 for the first closing.
     digest : str
         `content_digest` of the instances it holds.
+    traceparent : str or None
+        W3C Trace Context of what opened it, where the node traces.
     """
 
     pipeline: str
     series_instance_uid: str
     revision: int
     digest: str
+    traceparent: str | None = None
 
     def job_id(self, pipeline_version: str) -> str:
         """Return the workflow id: repeating what was already done is then a no-op."""

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from dicomnode.config import Config
-from dicomnode.console.health import build_health_app
+from dicomnode.console.health import Probes, build_health_app
+from dicomnode.console.readiness import Readiness
 from dicomnode.console.server import ConsoleServer
+from dicomnode.console.standing import build_standing
 from dicomnode.database import Database, open_database
 from dicomnode.engine import JobQueue
 from dicomnode.errors import InferenceError, StateError
 from dicomnode.inference.client import TritonClient
+from dicomnode.metrics.page import Page, Shared
 from dicomnode.node.console import start_console
-from dicomnode.node.foundation import Foundation
+from dicomnode.node.foundation import Foundation, Loop
 from dicomnode.node.receiver import Receiver
 from dicomnode.node.receivers import start_receivers
+from dicomnode.node.telemetry import start_telemetry
 from dicomnode.node.worker import start_worker
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
+from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.storage import Storage, open_storage
 from dicomnode.tls import check_files
 
@@ -67,6 +73,10 @@ class Node:
         self._on_lost = on_lost
         self._setups: Mapping[str, PipelineSetup] = {}
         self._parts = ExitStack()
+        self._loops: dict[str, Loop] = {}
+        self._counted: Shared | None = None
+        self._is_stopping = False
+        self._readiness = Readiness(self._components())
         self._storage: Storage | None = None
         self._database: Database | None = None
         self._client: TritonClient | None = None
@@ -97,6 +107,7 @@ class Node:
         self._setups = build_setups(config)
         check_files(config)
         config.data_dir.mkdir(parents=True, exist_ok=True)
+        start_telemetry(config, self._setups, self._parts)
         storage = open_storage(config)
         self._storage = storage
         database = open_database(config.database.url, data_dir=config.data_dir)
@@ -112,24 +123,44 @@ class Node:
             jobs=jobs,
             parts=self._parts,
             is_whole=self._roles == ALL_ROLES,
+            loops=self._loops,
         )
+        # Probes and scrapers are answered to the end of a drain.
+        self._parts.callback(self._stop_http)
         if "work" in self._roles:
             self._client = start_worker(base, names=self._queues, on_lost=self._on_lost)
         if "receive" in self._roles:
-            self._receiver = start_receivers(base)
+            if config.receive.processes > 1:
+                self._counted = Shared(config.data_dir / "metrics")
+            self._receiver = start_receivers(base, counted=self._counted)
         if "console" in self._roles:
             asks = "work" in self._roles and ANALYZE_QUEUE in self._queues
             self._console = start_console(
                 base,
-                readiness=self.readiness,
+                probes=self._probes(database),
+                is_draining=lambda: self._is_stopping,
                 client=self._client if asks else None,
                 receiver=self._receiver,
             )
         if config.health is not None:
-            server = ConsoleServer(build_health_app(readiness=self.readiness), config.health)
+            server = ConsoleServer(build_health_app(self._probes(database)), config.health)
             server.start()
             self._health = server
-            self._parts.callback(server.stop)
+
+    def _probes(self, database: Database) -> Probes:
+        standing = build_standing(
+            self._config, database, Quarantine(self._config.data_dir), readiness=self.readiness
+        )
+        return Probes(
+            readiness=self.readiness,
+            liveness=self.liveness,
+            metrics=Page(standing, shared=self._counted).render,
+        )
+
+    def _stop_http(self) -> None:
+        for server in (self._console, self._health):
+            if server is not None:
+                server.stop()
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -166,21 +197,51 @@ class Node:
         return self._database
 
     def readiness(self) -> dict[str, str | None]:
-        """Ask every part.
+        """Ask every part, or repeat what was said a moment ago.
 
         Returns
         -------
         dict of str to (str or None)
             None for a part that is ready, else the reason in words.
         """
-        found = {"database": self._ask_database()}
+        if self._is_stopping:
+            return dict.fromkeys(self._components(), "the node is draining")
+        return self._readiness.ask()
+
+    def liveness(self) -> dict[str, str | None]:
+        """Say of each loop whether it comes round.
+
+        Returns
+        -------
+        dict of str to (str or None)
+            None for a loop that does, else what is wrong in words.  Empty while the node drains,
+            as loops end then.
+        """
+        if self._is_stopping:
+            return {}
+        return {name: _judge(loop) for name, loop in self._loops.items()}
+
+    def _components(self) -> dict[str, Callable[[], str | None]]:
+        found: dict[str, Callable[[], str | None]] = {"database": self._ask_database}
         if self._config.storage is not None:
-            found["storage"] = "not open" if self._storage is None else self._storage.ping()
+            found["storage"] = self._ask_storage
         if "receive" in self._roles:
-            found["receive"] = None if self._receiver is not None else "not listening"
+            found["receive"] = lambda: None if self._receiver is not None else "not listening"
+            found["spool"] = self._ask_spool
         if "work" in self._roles and ANALYZE_QUEUE in self._queues:
-            found["inference"] = self._ask_models()
+            found["inference"] = self._ask_models
         return found
+
+    def _ask_spool(self) -> str | None:
+        reserve = self._config.receive.reserve_bytes
+        try:
+            free = shutil.disk_usage(self._config.data_dir).free
+        except OSError as error:
+            return f"cannot be used: {error.strerror}"
+        return None if free >= reserve else f"{free} bytes are free, the reserve is {reserve}"
+
+    def _ask_storage(self) -> str | None:
+        return "not open" if self._storage is None else self._storage.ping()
 
     def _ask_database(self) -> str | None:
         if self._database is None:
@@ -204,4 +265,12 @@ class Node:
 
     def stop(self) -> None:
         """Stop in the reverse order: no new associations, open ones end, running work ends."""
+        self._is_stopping = True
         self._parts.close()
+
+
+def _judge(loop: Loop) -> str | None:
+    silent = loop.silent_seconds()
+    if silent <= loop.limit_seconds:
+        return None
+    return "its thread has ended" if silent == float("inf") else f"hangs for {silent:.0f} s"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from dicomnode.console.access import Access
 from dicomnode.console.app import build_app
 from dicomnode.console.audit import Audit
 from dicomnode.console.caching import Cached
+from dicomnode.console.draining import UntilDrain
+from dicomnode.console.health import Probes, build_health_app
 from dicomnode.console.pages import Pages
 from dicomnode.console.parts import Parts
 from dicomnode.console.patients import Patients
@@ -32,17 +34,20 @@ _ASKED_SECONDS: Final = 3.0
 def start_console(
     base: Foundation,
     *,
-    readiness: Callable[[], Mapping[str, str | None]],
+    probes: Probes,
+    is_draining: Callable[[], bool],
     client: TritonClient | None,
     receiver: Receiver | None,
 ) -> ConsoleServer:
-    """Serve the console.
+    """Serve the console; who calls this stops it.
 
     Parameters
     ----------
     base : Foundation
-    readiness : callable
-        Asks every component of this process.
+    probes : Probes
+        What probes and scrapers ask of this process.
+    is_draining : callable
+        From then on they alone are answered.
     client : TritonClient, optional
         Of the worker in this process.
     receiver : Receiver, optional
@@ -60,18 +65,18 @@ def start_console(
     if repository is not None:
         repository.start()
         base.parts.callback(repository.stop)
-    parts = _parts(base, readiness, client, receiver, repository)
+    parts = _parts(base, probes, client, receiver, repository)
     parts.audit.started()
     base.parts.callback(parts.audit.stopped)
-    server = ConsoleServer(build_app(parts), config, tls=config.tls)
+    app = UntilDrain(build_app(parts), build_health_app(probes), is_draining=is_draining)
+    server = ConsoleServer(app, config, tls=config.tls)
     server.start()
-    base.parts.callback(server.stop)
     return server
 
 
 def _parts(
     base: Foundation,
-    readiness: Callable[[], Mapping[str, str | None]],
+    probes: Probes,
     client: TritonClient | None,
     receiver: Receiver | None,
     repository: SyslogRepository | None,
@@ -104,7 +109,9 @@ def _parts(
         outbox=base.storage.outbox,
         intake=FileIntake(handler, sink, policies),
         flush=flush,
-        readiness=Cached(readiness, seconds=_ASKED_SECONDS),
+        readiness=probes.readiness,
+        liveness=probes.liveness,
+        metrics=probes.metrics,
         models=Cached(_Models(base, client), seconds=_ASKED_SECONDS),
         access=access,
         audit=Audit(access.clients, repository),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from dicomnode.config import Config
@@ -15,6 +15,22 @@ from dicomnode.spool.storage import Storage
 
 NODE_SLOT: Final = "node"
 """Of a whole node, of which there is one on a database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A thread that must come round.
+
+    Attributes
+    ----------
+    silent_seconds : callable
+        For how long it has not; infinite if it has ended.
+    limit_seconds : float
+        Beyond it hangs: well above what the slowest of its rounds takes.
+    """
+
+    silent_seconds: Callable[[], float]
+    limit_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +50,8 @@ class Foundation:
         Takes what must be stopped and closed, in the order of starting.
     is_whole : bool
         Whether this process is all of the node, alone on its database.
+    loops : dict of str to Loop
+        Takes what liveness is told by.
     """
 
     config: Config
@@ -43,3 +61,4 @@ class Foundation:
     jobs: JobQueue
     parts: ExitStack
     is_whole: bool
+    loops: dict[str, Loop] = field(default_factory=dict)

@@ -10,7 +10,8 @@ from typing import Final
 
 from dicomnode.config import Config
 from dicomnode.database import Database, Transaction
-from dicomnode.database.series_rows import list_keys, stored_bytes
+from dicomnode.database.series_rows import list_keys
+from dicomnode.database.standing_rows import stored_bytes
 from dicomnode.engine import JobQueue
 from dicomnode.errors import NodeError
 from dicomnode.leases import claim_slot, open_leases
@@ -18,7 +19,7 @@ from dicomnode.log import get_logger
 from dicomnode.model.commitment import CommitmentReport
 from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision
-from dicomnode.node.foundation import NODE_SLOT, Foundation
+from dicomnode.node.foundation import NODE_SLOT, Foundation, Loop
 from dicomnode.pipeline.commitment import take_report
 from dicomnode.pipeline.inquiry import SeriesInquiry
 from dicomnode.pipeline.workflows import submit
@@ -37,6 +38,11 @@ from dicomnode.spool.storage import Storage
 _ALONE_SECONDS: Final = 5.0
 _SHARED_SECONDS: Final = 1.0
 """How long it holds what is stored for a pipeline: what other processes add is not seen before."""
+
+_CLOSE_LIMIT_SECONDS: Final = 300.0
+"""A round may wait for a database that is slow, series by series."""
+
+_ACCEPT_LIMIT_SECONDS: Final = 60.0
 
 _log = get_logger("node")
 
@@ -108,6 +114,7 @@ def start_receiver(
     if restores:
         restore()
     registry.start()
+    base.loops["series-closer"] = Loop(registry.silent_seconds, _CLOSE_LIMIT_SECONDS)
     base.parts.callback(registry.stop)
     commitments = Commitments(database, store, config.receive.commitment, flush=registry.flush)
     commitments.start()
@@ -129,6 +136,7 @@ def start_receiver(
         listening=listening,
     )
     receiver.start()
+    base.loops["receive-accept"] = Loop(receiver.silent_seconds, _ACCEPT_LIMIT_SECONDS)
     base.parts.callback(receiver.stop, config.drain_seconds)
     return Receiver(receiver, registry, neighbors.look_after)
 

@@ -22,6 +22,7 @@ from dicomnode.database import open_database
 from dicomnode.engine import JobQueue
 from dicomnode.node.foundation import Foundation
 from dicomnode.node.receiver import start_receiver
+from dicomnode.node.telemetry import start_telemetry
 from dicomnode.pipeline.setup import build_setups
 from dicomnode.receive.seats import SharedSeats
 from dicomnode.spool.storage import open_storage
@@ -68,6 +69,8 @@ def main() -> None:
 
 def _start(order: Order, parts: ExitStack) -> None:
     config = order.config
+    setups = build_setups(config)
+    start_telemetry(config, setups, parts)
     database = open_database(config.database.url, data_dir=config.data_dir)
     parts.callback(database.close)
     jobs = JobQueue(database)
@@ -76,7 +79,7 @@ def _start(order: Order, parts: ExitStack) -> None:
     parts.callback(seats.close)
     base = Foundation(
         config=config,
-        setups=build_setups(config),
+        setups=setups,
         database=database,
         storage=open_storage(config),
         jobs=jobs,

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +21,7 @@ from dicomnode import log
 from dicomnode.config import Config
 from dicomnode.errors import ConfigError, StateError
 from dicomnode.log import get_logger
+from dicomnode.metrics.page import Shared
 from dicomnode.node.foundation import Foundation
 from dicomnode.node.receiver import Receiver, start_receiver
 from dicomnode.node.receiver_process import READY, Order
@@ -43,14 +44,14 @@ _PROGRAM: Final = "from dicomnode.node.receiver_process import main; main()"
 _log = get_logger("node")
 
 
-def start_receivers(base: Foundation, *, environment: Mapping[str, str] | None = None) -> Receiver:
+def start_receivers(base: Foundation, *, counted: Shared | None = None) -> Receiver:
     """Start a receiver, and as many further processes as are configured.
 
     Parameters
     ----------
     base : Foundation
-    environment : mapping, optional
-        Added to that of the further processes.
+    counted : Shared, optional
+        What the further processes count into.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def start_receivers(base: Foundation, *, environment: Mapping[str, str] | None =
     base.parts.callback(listening.close)
     seats = SharedSeats(SharedSeats.create(config.receive.max_associations), process=1)
     base.parts.callback(seats.close)
-    others = ReceiverProcesses(config, listening, seats, environment or {})
+    others = ReceiverProcesses(config, listening, seats, counted)
     # In this order all drain at the same time: the others are asked, this one drains, the others
     # are waited for.
     base.parts.callback(others.wait)
@@ -113,8 +114,8 @@ class ReceiverProcesses:
     listening : socket.socket
         They accept on it too.
     seats : SharedSeats
-    environment : mapping
-        Added to theirs.
+    counted : Shared or None
+        What they count into.
     """
 
     def __init__(
@@ -122,13 +123,13 @@ class ReceiverProcesses:
         config: Config,
         listening: socket.socket,
         seats: SharedSeats,
-        environment: Mapping[str, str],
+        counted: Shared | None,
     ) -> None:
         self._config = config
         self._listening = listening
         self._seats = seats
         self._take_over: Callable[[], None] = lambda: None
-        self._environment = environment
+        self._counted = counted
         self._lock = threading.Lock()
         self._draining = threading.Event()
         self._going = threading.Event()
@@ -232,7 +233,7 @@ class ReceiverProcesses:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=(order.listening, order.seats),
-                env=os.environ | self._environment,
+                env=os.environ | ({} if self._counted is None else self._counted.environment),
             )
         if process.stdin is None or process.stdout is None:  # pragma: no cover  (asked for)
             raise StateError("a receiver process has no pipes")
@@ -246,6 +247,8 @@ class ReceiverProcesses:
             child.is_ready.set()
             _log.info("receiver_process_ready", number=child.number)
         code = process.wait()
+        if self._counted is not None:
+            self._counted.forget(process.pid)
         process.stdout.close()
         with self._lock:
             process.stdin.close()

@@ -10,7 +10,7 @@ from typing import Final
 from dicomnode.engine import Engine
 from dicomnode.inference.client import TritonClient
 from dicomnode.leases import FileLeases
-from dicomnode.node.foundation import NODE_SLOT, Foundation
+from dicomnode.node.foundation import NODE_SLOT, Foundation, Loop
 from dicomnode.node.triton import open_triton
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, queues
 from dicomnode.pipeline.looking_after import park_broken
@@ -18,6 +18,8 @@ from dicomnode.pipeline.retention import Retention
 from dicomnode.pipeline.workflows import Workflows
 
 _PRUNE_SECONDS: Final = 60.0
+_SWEEP_LIMIT_SECONDS: Final = 900.0
+"""A round may remove a disk's worth of files."""
 
 
 def start_worker(
@@ -82,6 +84,7 @@ def start_worker(
         on_lost=on_lost,
     )
     engine.start()
+    base.loops["orphan-sweep"] = Loop(engine.silent_seconds, _SWEEP_LIMIT_SECONDS)
     base.parts.callback(engine.stop, drain_seconds=config.drain_seconds)
     return client if asks_models else None
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from dicomnode import tracing
 from dicomnode.config import SegConfig
 from dicomnode.errors import ResultError, SeriesError
 from dicomnode.imaging.contents import Faulty, SeriesContents, open_series
@@ -72,7 +73,8 @@ class Stopwatch:
     def time(self, stage: str) -> Iterator[None]:
         """Add the time of the block to `stage`."""
         begin = time.perf_counter()
-        yield
+        with tracing.span(stage, pipeline=self.pipeline):
+            yield
         took = time.perf_counter() - begin
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + took, 3)
         STAGE_SECONDS.labels(self.pipeline, stage).observe(took)

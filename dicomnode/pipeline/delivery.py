@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dicomnode.config import (
@@ -30,7 +31,7 @@ from dicomnode.database.job_rows import (
 from dicomnode.database.series_rows import get_series
 from dicomnode.errors import ConfigError, ContextNotAccepted, NodeError, StateError
 from dicomnode.log import get_logger
-from dicomnode.metrics import DELIVERIES
+from dicomnode.metrics import DELIVERIES, DELIVERY_SECONDS, RESULT_SECONDS
 from dicomnode.pipeline.parcels import Parcel, Plan, fall_back, make_plan, open_parcel
 from dicomnode.send.folder import copy_to_folder
 from dicomnode.send.outcome import StoreOutcome
@@ -261,7 +262,9 @@ class Delivery:
         seconds: float,
     ) -> str:
         state = {"again": "pending", "commit": "committing"}.get(outcome, outcome)
+        is_taken = outcome in {"delivered", "commit"}
         with self._database.begin() as transaction:
+            before = get_delivery(transaction, job.id, name)
             record_attempt(
                 transaction,
                 job.id,
@@ -273,9 +276,16 @@ class Delivery:
                 seconds=seconds,
             )
             settle_delivery(transaction, job.id, name, state=state, attempt=attempt, words=words)
-            if outcome in {"delivered", "commit"}:
+            if is_taken:
                 add_seconds(transaction, job.id, {f"deliver {name}": round(seconds, 3)})
+            series = get_series(transaction, job.pipeline, job.series_instance_uid)
         DELIVERIES.labels(name, outcome).inc()
+        DELIVERY_SECONDS.labels(name).observe(seconds)
+        # Not of what an operator has sent once more, nor where later instances have come since.
+        is_first = before is not None and before.attempts_before == 0
+        if is_taken and is_first and series is not None and series.revision == job.revision:
+            since = (datetime.now(UTC) - series.last_received_at).total_seconds()
+            RESULT_SECONDS.labels(job.pipeline, name).observe(since)
         _log.info("delivery", job=job.id, destination=name, outcome=outcome, attempt=attempt)
         return outcome
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def series_of_job(job_id: str) -> str:
+    """Return the Series Instance UID that a job's id begins with."""
+    return job_id.partition(":")[0]
+
+
 def analysis_workflow_id(job_id: str, attempt: int) -> str:
     """Return the id of a job's analysis in the engine; the first attempt's is the job's own."""
     return job_id if attempt == 1 else f"{job_id}:try:{attempt}"

@@ -15,6 +15,7 @@ from dicomnode.database.delivery_rows import list_pending, settle_delivery
 from dicomnode.database.job_rows import END_STATES, get_job, list_unended, set_job
 from dicomnode.engine import JobQueue
 from dicomnode.log import get_logger
+from dicomnode.metrics import DELIVERIES, JOBS
 from dicomnode.pipeline.identifiers import analysis_workflow_id, delivery_workflow_id
 
 _CANCEL_POLL_SECONDS: Final = 0.5
@@ -85,6 +86,7 @@ def _park_analyses(database: Database, jobs: JobQueue) -> int:
                 reason="given_up",
                 sentence=f"the analysis was given up: {words}",
             )
+        JOBS.labels(job.pipeline, "failed").inc()
         _log.error("job_given_up", job=job_id, words=words)
     return len(broken)
 
@@ -107,7 +109,7 @@ def _park_deliveries(database: Database, jobs: JobQueue) -> int:
         if further == 0 and (after in goes_on or after in broken):
             continue
         with database.begin() as transaction:
-            parked += settle_delivery(
+            is_parked = settle_delivery(
                 transaction,
                 row.job_id,
                 row.destination,
@@ -116,5 +118,8 @@ def _park_deliveries(database: Database, jobs: JobQueue) -> int:
                 words=f"given up: {words}",
                 from_settled=row.state == "committing",
             )
+        if is_parked:
+            parked += 1
+            DELIVERIES.labels(row.destination, "parked").inc()
         _log.error("delivery_given_up", job=row.job_id, destination=row.destination, words=words)
     return parked

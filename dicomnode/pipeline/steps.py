@@ -29,7 +29,7 @@ from dicomnode.imaging.contents import Faulty, SeriesContents
 from dicomnode.imaging.volume import SeriesFault
 from dicomnode.inference.client import TritonClient
 from dicomnode.log import get_logger
-from dicomnode.metrics import JOBS
+from dicomnode.metrics import INSTANCES_QUARANTINED, JOBS
 from dicomnode.model.findings import Findings
 from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import content_digest
@@ -216,6 +216,7 @@ class AnalysisSteps:
                     "key": ref.key,
                 },
             )
+            INSTANCES_QUARANTINED.labels(job.pipeline).inc()
             with self._database.begin() as transaction:
                 set_fault(transaction, job.pipeline, ref.key, each.fault)
 

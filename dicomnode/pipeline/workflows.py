@@ -10,24 +10,29 @@ What the steps do is in `steps`, `delivery` and `commitment`.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
+from dicomnode import tracing
 from dicomnode.config import Destination
-from dicomnode.database import Database, Transaction
+from dicomnode.database import Database, Transaction, is_away
 from dicomnode.database.delivery_rows import get_delivery
 from dicomnode.database.job_rows import (
     create_job,
     get_job,
     plan_attempt,
+    trace_of,
 )
 from dicomnode.engine import JobQueue, run_step
 from dicomnode.inference.client import TritonClient
+from dicomnode.log import bound
 from dicomnode.model.series import SeriesRevision
 from dicomnode.pipeline.commitment import Commitments
 from dicomnode.pipeline.delivery import Delivery
 from dicomnode.pipeline.enqueue import enqueue_analysis, enqueue_delivery, queues
+from dicomnode.pipeline.identifiers import series_of_job
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.pipeline.steps import AnalysisSteps
 from dicomnode.spool.instances import InstanceStore
@@ -50,9 +55,10 @@ def submit(
         The job's id; None if the same content was analyzed by the same pipeline before.
     """
     job_id = revision.job_id(version)
-    if not create_job(transaction, job_id, revision):
-        return None
-    enqueue_analysis(jobs, transaction, job_id, 1)
+    with tracing.span("close series", parent=revision.traceparent, job=job_id) as span:
+        if not create_job(transaction, job_id, revision, traceparent=span.traceparent):
+            return None
+        enqueue_analysis(jobs, transaction, job_id, 1)
     return job_id
 
 
@@ -118,15 +124,43 @@ class Workflows:
         """Return the workflows as the engine wants them."""
 
         def analyze(job_id: str, attempt: int) -> str:
-            return self._analyze(job_id, attempt)
+            with self._around("analyze", job_id, attempt=attempt) as span:
+                outcome = self._analyze(job_id, attempt)
+                span.note(outcome=outcome)
+            return outcome
 
         def deliver(job_id: str, destination: str, attempt: int) -> str:
-            return self._deliver(job_id, destination, attempt)
+            with self._around("deliver", job_id, attempt=attempt, destination=destination) as span:
+                outcome = self._deliver(job_id, destination, attempt)
+                span.note(outcome=outcome)
+            return outcome
 
         def check_commitment(transaction_uid: str) -> str:
             return run_step("check", lambda: self._commitments.check(transaction_uid))
 
         return {"analyze": analyze, "deliver": deliver, "check_commitment": check_commitment}
+
+    @contextmanager
+    def _around(self, name: str, job_id: str, **attributes: str | int) -> Iterator[tracing.Span]:
+        """Put a job's ids on what is logged in the block, and the block into the job's trace."""
+        with (
+            bound(job=job_id, series=series_of_job(job_id)),
+            tracing.span(
+                name, kind="consumer", parent=self._trace_of(job_id), job=job_id, **attributes
+            ) as span,
+        ):
+            yield span
+
+    def _trace_of(self, job_id: str) -> str | None:
+        if not tracing.is_on():
+            return None
+        try:
+            with self._database.begin() as transaction:
+                return trace_of(transaction, job_id)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return None  # the job goes on without its trace; its steps wait for the database
 
     # -- analyze
 

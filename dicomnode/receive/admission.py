@@ -15,6 +15,13 @@ _CALLING_NOT_RECOGNIZED: Final = (1, 1, 3)
 _TEMPORARY_CONGESTION: Final = (2, 3, 1)
 _LOCAL_LIMIT_EXCEEDED: Final = (2, 3, 2)
 
+_NAMES: Final = {
+    _CALLED_NOT_RECOGNIZED: "called_ae_title",
+    _CALLING_NOT_RECOGNIZED: "calling_ae_title",
+    (1, 2, 1): "user_identity",
+    _TEMPORARY_CONGESTION: "temporary_congestion",
+    _LOCAL_LIMIT_EXCEEDED: "local_limit",
+}
 REJECTIONS: Final = {
     _CALLED_NOT_RECOGNIZED: "the called AE title is no pipeline's",
     _CALLING_NOT_RECOGNIZED: "calling AE title or address are not allowed",
@@ -60,6 +67,11 @@ class Rejected:
     source: int
     reason: int
     words: str
+
+    @property
+    def name(self) -> str:
+        """Result, source and reason in one word of a closed set, for metrics."""
+        return _NAMES.get((self.result, self.source, self.reason), "own_failure")
 
 
 NO_REASON: Final = Rejected(result=2, source=1, reason=1, words="the node could not decide")

@@ -15,8 +15,9 @@ from typing import Any, Final, Literal
 from pynetdicom import evt
 from pynetdicom.association import Association
 
-from dicomnode.log import get_logger
-from dicomnode.metrics import ASSOCIATIONS
+from dicomnode import tracing
+from dicomnode.log import bind_to_thread, get_logger
+from dicomnode.metrics import ASSOCIATIONS, ASSOCIATIONS_OPEN
 from dicomnode.receive.admission import Admission, Admitted, Rejected
 from dicomnode.receive.limits import Limits
 from dicomnode.receive.seats import OwnSeats, Seats
@@ -86,15 +87,26 @@ class OpenAssociations:
             )
             if isinstance(decision, Rejected):
                 return decision
+            association_id = uuid.uuid4().hex[:16]
             caller = Caller(
-                association_id=uuid.uuid4().hex[:16],
+                association_id=association_id,
                 pipeline=decision.pipeline,
                 calling_ae_title=request.calling_ae_title,
                 called_ae_title=request.called_ae_title,
                 host=host,
+                span=tracing.begin(
+                    "association",
+                    kind="server",
+                    association_id=association_id,
+                    pipeline=decision.pipeline,
+                    calling_ae_title=request.calling_ae_title,
+                ),
             )
             self._open[assoc] = caller
             self._taken[assoc] = self._seats.take(host)
+        ASSOCIATIONS_OPEN.labels(caller.pipeline).inc()
+        # The association's own thread: what it logs from now on, whoever says it, bears this.
+        bind_to_thread(association_id=caller.association_id, pipeline=caller.pipeline)
         self._sink.association_opened(
             caller.association_id,
             pipeline=caller.pipeline,
@@ -102,8 +114,6 @@ class OpenAssociations:
         )
         _log.info(
             "association_admitted",
-            association_id=caller.association_id,
-            pipeline=caller.pipeline,
             called_ae_title=caller.called_ae_title,
             calling_ae_title=caller.calling_ae_title,
             host=caller.host,
@@ -113,7 +123,10 @@ class OpenAssociations:
     def forget(self, assoc: Association) -> None:
         """Count an association as not open that could not be admitted after all."""
         with self._changed:
-            self._remove(assoc)
+            caller = self._remove(assoc)
+        if caller is not None:
+            ASSOCIATIONS_OPEN.labels(caller.pipeline).dec()
+            caller.span.end()
 
     def on_ended(self, event: evt.Event) -> None:
         """Hear the library tell of a release or an abort."""
@@ -181,11 +194,16 @@ class OpenAssociations:
         if caller is None:
             return
         ASSOCIATIONS.labels(how).inc()
-        _log.info("association_ended", association_id=caller.association_id, how=how)
+        ASSOCIATIONS_OPEN.labels(caller.pipeline).dec()
+        log = _log.bind(association_id=caller.association_id, pipeline=caller.pipeline)
         try:
             self._sink.association_ended(caller.association_id, pipeline=caller.pipeline, how=how)
-        except Exception:  # noqa: BLE001 - the accepting thread goes on whatever the sink does
-            _log.exception("association_end_not_recorded", association_id=caller.association_id)
+        except Exception:
+            log.exception("association_end_not_recorded")
+        if how == "aborted":
+            caller.span.fail(how)
+        caller.span.end()
+        log.info("association_ended", how=how)
 
 
 def _disconnect(assoc: Association) -> None:

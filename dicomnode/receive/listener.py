@@ -15,7 +15,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from dicomnode.log import get_logger
-from dicomnode.metrics import ASSOCIATIONS
+from dicomnode.metrics import ASSOCIATIONS, REJECTIONS
 from dicomnode.receive.guard import GuardedHandler
 from dicomnode.receive.recurring import Recurring
 from dicomnode.standard.sop_classes import VERIFICATION
@@ -142,6 +142,7 @@ class Listener(ThreadedAssociationServer):
         else:
             return True
         ASSOCIATIONS.labels("rejected").inc()
+        REJECTIONS.labels("too_many_connections").inc()
         if (unsaid := self._refusals.ask(host)) is not None:
             _log.warning("connection_closed", host=host, limit=limit, unsaid=unsaid)
         return False
@@ -172,6 +173,7 @@ class Listener(ThreadedAssociationServer):
         except OSError as error:
             (secure or connection).close()
             ASSOCIATIONS.labels("rejected").inc()
+            REJECTIONS.labels("tls_handshake").inc()
             if (unsaid := self._refusals.ask(host)) is not None:
                 reason = describe_failure(error)
                 _log.warning("tls_handshake_failed", host=host, reason=reason, unsaid=unsaid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from pynetdicom.association import Association
 from dicomnode.config import ReceiveConfig
 from dicomnode.errors import ConfigError, ReceiveError
 from dicomnode.log import get_logger
-from dicomnode.metrics import ASSOCIATIONS
+from dicomnode.metrics import ASSOCIATIONS, REJECTIONS
 from dicomnode.receive.acceptance import DEFAULT_POLICY, StorePolicy, supported_contexts
 from dicomnode.receive.admission import NO_REASON, Admission, Admitted, Rejected
 from dicomnode.receive.associations import OpenAssociations
@@ -130,6 +131,7 @@ class StorageSCP:
         self._max_per_peer = admission.max_per_peer
         self._open = OpenAssociations(admission, self._limits, sink, seats=seats)
         self._commitment = commitment
+        self._polled_at = time.monotonic()
         self._rejections = Recurring()
         self._users = Users(config.users)
         self._server: Listener | None = None
@@ -151,6 +153,15 @@ class StorageSCP:
     def open_associations(self) -> int:
         """Return how many associations are admitted and not ended."""
         return len(self._open)
+
+    def silent_seconds(self) -> float:
+        """Return for how long the accepting thread has not come round; infinite if it has ended."""
+        is_accepting = self._thread is not None and self._thread.is_alive()
+        return time.monotonic() - self._polled_at if is_accepting else float("inf")
+
+    def _poll(self) -> None:
+        self._polled_at = time.monotonic()
+        self._open.sweep()
 
     def start(self) -> None:
         """Bind and listen.
@@ -191,7 +202,7 @@ class StorageSCP:
                 max_data_set_bytes=self._limits.max_instance_bytes,
                 tls=tls,
                 listening=self._listening,
-                on_poll=self._open.sweep,
+                on_poll=self._poll,
             )
         except OSError as error:
             where = f"{config.host} port {config.port}"
@@ -259,6 +270,7 @@ class StorageSCP:
 
     def _tell_rejection(self, assoc: Association, request: Any, decision: Rejected) -> None:
         ASSOCIATIONS.labels("rejected").inc()
+        REJECTIONS.labels(decision.name).inc()
         host = assoc.requestor.address
         unsaid = self._rejections.ask(f"{host} {decision.source} {decision.reason}")
         if unsaid is None:

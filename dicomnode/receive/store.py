@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from dicomnode import tracing
 from dicomnode.errors import (
     DuplicateInstance,
     InstanceUnreadable,
@@ -20,10 +21,11 @@ from dicomnode.errors import (
     SpoolFull,
 )
 from dicomnode.log import get_logger
-from dicomnode.metrics import INSTANCE_BYTES, INSTANCES
+from dicomnode.metrics import INSTANCE_BYTES, INSTANCES_QUARANTINED
 from dicomnode.receive.acceptance import DEFAULT_POLICY, StorePolicy
 from dicomnode.receive.limits import Limits
 from dicomnode.receive.sink import InstanceSink
+from dicomnode.receive.tally import Tally
 from dicomnode.spool.incoming import Incoming
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.part10 import Identity
@@ -80,6 +82,8 @@ class Caller:
     pipeline : str
         Behind the called AE title.
     calling_ae_title, called_ae_title, host : str
+    span : Span
+        Of the association; those of its instances are below it.
     """
 
     association_id: str
@@ -87,6 +91,7 @@ class Caller:
     calling_ae_title: str
     called_ae_title: str
     host: str
+    span: tracing.Span = tracing.NOTHING
 
 
 class NoteIgnored(Protocol):
@@ -175,6 +180,7 @@ class Reception:
         self._command = command
         self._caller = caller
         self._parts = parts
+        self._tally = Tally(caller.pipeline, caller.span)
         self._incoming: Incoming | None = None
         self._refusal: Exception | None = None
         self._room = 0
@@ -202,7 +208,7 @@ class Reception:
             incoming.write(chunk)
         except Exception as error:  # noqa: BLE001 - it is what `finish` answers with
             self._refusal = error
-            self.abandon()
+            self._discard()
 
     def finish(self) -> int:
         """Store what has come and return the C-STORE status.
@@ -213,6 +219,14 @@ class Reception:
             0x0000 when the instance is durable and the sink knows of it, or when its SOP class is
             one to be ignored; else the failure (PS3.4 B.2.3).
         """
+        with self._tally.active():
+            status, label = self._finish()
+        self._discard()
+        self._tally.answered(label)
+        return status
+
+    def _finish(self) -> tuple[int, str]:
+        """Return the status, and what metrics call it."""
         label = "ignored"
         status: int = StoreStatus.SUCCESS
         # This is one of the places that catch everything: a stray exception would be answered
@@ -226,6 +240,7 @@ class Reception:
         except ReceiveError as error:
             status, self.reason = error.status, str(error)
             label = f"{status:04X}"
+            self._tally.refused(error)
             kept = self._put_aside(error)
             self._log().warning(
                 "instance_refused", status=label, reason=str(error), quarantine=kept
@@ -233,17 +248,21 @@ class Reception:
         except NodeError as error:
             status, self.reason = StoreStatus.OUT_OF_RESOURCES, str(error)
             label = f"{status:04X}"
+            self._tally.refused(error)
             self._log().error("instance_not_recorded", status=label, reason=str(error))
-        except Exception:  # noqa: BLE001 - as said above
+        except Exception as error:  # noqa: BLE001 - as said above
             status, self.reason = StoreStatus.OUT_OF_RESOURCES, "the node failed"
             label = f"{status:04X}"
+            self._tally.refused(error)
             self._log().exception("instance_failed", status=label)
-        self.abandon()
-        INSTANCES.labels(self._caller.pipeline, label).inc()
-        return status
+        return status, label
 
     def abandon(self) -> None:
-        """Leave nothing behind: the association ended within the data set, or all is done."""
+        """Leave nothing behind: the association ended within the data set."""
+        self._discard()
+        self._tally.abandoned()
+
+    def _discard(self) -> None:
         incoming, self._incoming = self._incoming, None
         if incoming is None:
             return
@@ -331,11 +350,13 @@ class Reception:
             with self._incoming.content() as data_set:
                 if data_set is None or self._parts.store.free_bytes() < len(data_set):
                     return None
-                return self._parts.quarantine.keep(data_set, reason=str(error), facts=facts)
+                kept = self._parts.quarantine.keep(data_set, reason=str(error), facts=facts)
         except (OSError, NodeError) as failure:
             # The sender gets its status all the same; what is lost is our copy of a refused object.
             self._log().error("quarantine_failed", reason=str(failure))
             return None
+        INSTANCES_QUARANTINED.labels(caller.pipeline).inc()
+        return kept
 
     def _log(self) -> Any:
         """Return the logger with what is known; made only where there is something to say."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+from dicomnode import tracing
 from dicomnode.database import Database, Transaction
 from dicomnode.database.note_rows import NoteKind, add_note
 from dicomnode.database.series_rows import (
@@ -177,7 +178,13 @@ class Intake:
             If rows cannot be written now.
         """
         now = datetime.now(UTC)
-        arrived = Arrived(pipeline=pipeline, ref=ref, calling_ae_title=calling_ae_title, at=now)
+        arrived = Arrived(
+            pipeline=pipeline,
+            ref=ref,
+            calling_ae_title=calling_ae_title,
+            at=now,
+            traceparent=tracing.context(),
+        )
         stored = _Stored(self._clock(), association_id, arrived)
         if self._policy(arrived) == "refuse":
             # The sender is told of another one under its UID, in whatever series, whoever else
@@ -300,10 +307,13 @@ class Intake:
         self._rows.flush()
 
     def association_ended(
-        self, association_id: str, *, pipeline: str, how: Literal["released", "aborted"]
+        self,
+        association_id: str,
+        *,
+        pipeline: str,  # noqa: ARG002 - the sink's shape
+        how: Literal["released", "aborted"],
     ) -> None:
         """Let the series that the association brought instances of know that it ended."""
-        _log.info("association_ended", association=association_id, pipeline=pipeline, how=how)
         # After its instances, so that no series waits for an association that is gone.
         self._rows.put(_Ended(self._clock(), association_id, how), must_take=True)
 

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from dicomnode.database import Database, is_away
 from dicomnode.database.series_rows import get_series, list_instances
-from dicomnode.log import get_logger
+from dicomnode.log import bound, get_logger
 from dicomnode.model.instance import InstanceRef
 from dicomnode.series.completion import AskCount, Counted, Survey, Surveyed
 
@@ -75,7 +75,8 @@ class Questions:
             if self._inquiry is not None:
                 is_contiguous = self._inquiry.is_contiguous(refs)
 
-        attempt("series_survey_failed", look)
+        with bound(pipeline=key[0], series=key[1]):
+            attempt("series_survey_failed", look)
         return Surveyed(self._clock(), survey.number, is_contiguous)
 
     def ask(self, key: _Key, question: AskCount, answer: Callable[[_Key, Counted], None]) -> None:
@@ -100,8 +101,9 @@ class Questions:
                 calling_ae_title=row.calling_ae_title,
             )
 
-        attempt("series_count_failed", ask)
-        _log.info("series_counted", series=key[1], expected=expected, total=total)
+        with bound(pipeline=key[0], series=key[1]):
+            attempt("series_count_failed", ask)
+            _log.info("series_counted", expected=expected, total=total)
         answer(key, Counted(self._clock(), question.number, expected, total))
 
 

@@ -13,15 +13,12 @@ from dicomnode.config import CompletionConfig
 from dicomnode.database import Database, Transaction
 from dicomnode.database.series_rows import Duplicates
 from dicomnode.database.touch_rows import forget_receiver
-from dicomnode.log import get_logger
 from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision
 from dicomnode.series.intake import Intake
 from dicomnode.series.neighbors import Neighbors
 from dicomnode.series.questions import Inquiry
 from dicomnode.series.watch import Watch
-
-_log = get_logger("series")
 
 
 class SeriesRegistry:
@@ -93,6 +90,10 @@ class SeriesRegistry:
         self.intake.start()
         self.watch.start(flush=self.intake.flush, forget=self.intake.forget)
 
+    def silent_seconds(self) -> float:
+        """Return for how long the closing thread has not come round, as `Watch.silent_seconds`."""
+        return self.watch.silent_seconds()
+
     def stop(self) -> None:
         """Close no more series; those that are open stay so until the next start."""
         self.intake.stop()
@@ -122,13 +123,7 @@ class SeriesRegistry:
     def association_opened(
         self, association_id: str, *, pipeline: str, calling_ae_title: str
     ) -> None:
-        """Note an association; it concerns a series once it brings an instance of it."""
-        _log.info(
-            "association_opened",
-            association=association_id,
-            pipeline=pipeline,
-            calling_ae_title=calling_ae_title,
-        )
+        """Do nothing: an association concerns a series once it brings an instance of it."""
 
     def instance_stored(
         self, pipeline: str, ref: InstanceRef, *, calling_ae_title: str, association_id: str

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +19,7 @@ from dicomnode.database.series_rows import (
     list_series,
 )
 from dicomnode.database.touch_rows import read_traffic
-from dicomnode.log import get_logger
+from dicomnode.log import bound, get_logger
 from dicomnode.metrics import SERIES_CLOSED
 from dicomnode.model.series import SeriesRevision
 from dicomnode.series.completion import (
@@ -124,6 +125,7 @@ class Watch:
         self._stopping = False
         self._flush: Callable[[], None] = lambda: None
         self._forget: Callable[[Key], None] = lambda _key: None
+        self._turned_at = time.monotonic()
         self._closer = threading.Thread(target=self._run, name="series-closer", daemon=True)
 
     def start(self, *, flush: Callable[[], None], forget: Callable[[Key], None]) -> None:
@@ -139,6 +141,10 @@ class Watch:
         self._flush, self._forget = flush, forget
         self.adopt()
         self._closer.start()
+
+    def silent_seconds(self) -> float:
+        """Return for how long the closing thread has not come round; infinite if it has ended."""
+        return time.monotonic() - self._turned_at if self._closer.is_alive() else float("inf")
 
     def stop(self) -> None:
         """Close no more series; those that are open stay so until the next start."""
@@ -202,6 +208,7 @@ class Watch:
     def _run(self) -> None:
         adopt_at = self._clock() + _ADOPT_SECONDS
         while True:
+            self._turned_at = time.monotonic()
             with self._changed:
                 wait_seconds = self._tick()
                 if self._stopping:
@@ -214,7 +221,8 @@ class Watch:
             for key, survey in surveys:
                 self._answer(key, self._questions.survey(key, survey))
             for key, decided_on, action in due:
-                self._end(key, decided_on, action)
+                with bound(pipeline=key[0], series=key[1]):
+                    self._end(key, decided_on, action)
             if self._clock() >= adopt_at:
                 adopt_at = self._clock() + _ADOPT_SECONDS
                 attempt("series_adoption_failed", self._look_around)
@@ -244,7 +252,6 @@ class Watch:
 
     def _end(self, key: Key, decided_on: SeriesState, action: Close | Hold) -> None:
         """Close or hold a series, unless another receiver is at it."""
-        pipeline, series_instance_uid = key
         try:
             self._flush()
             with self._lock:
@@ -262,7 +269,7 @@ class Watch:
                     revision = close_series(transaction, *key, because=action.reason)
                     job_id = None if revision is None else self._submit(transaction, revision)
         except Exception as error:  # noqa: BLE001  (one series must not stop the closing of others)
-            _log.exception("series_close_failed", series=series_instance_uid, error=str(error))
+            _log.exception("series_close_failed", error=type(error).__name__)
             with self._changed:
                 self._open[key] = resume(self._clock())
             return
@@ -277,18 +284,12 @@ class Watch:
         if is_done:
             self._forget(key)
         if isinstance(action, Hold):
-            _log.warning("series_held", pipeline=pipeline, series=series_instance_uid)
+            _log.warning("series_held", because=action.reason)
             return
         if revision is None:
             return  # what was pending had come in time for the revision before
-        SERIES_CLOSED.labels(pipeline, action.reason).inc()
-        _log.info(
-            "series_closed",
-            pipeline=pipeline,
-            series=series_instance_uid,
-            because=action.reason,
-            job=job_id,
-        )
+        SERIES_CLOSED.labels(key[0], action.reason).inc()
+        _log.info("series_closed", because=action.reason, job=job_id)
 
     def _is_busy_elsewhere(self, transaction: Transaction, key: Key, action: Close | Hold) -> bool:
         """Whether another receiver brings, or has brought, instances that are not known here."""

@@ -185,6 +185,10 @@ class Quarantine:
         items = [self.get(name.removesuffix(".json")) for name in names if name.endswith(".json")]
         return tuple(sorted(items, key=lambda item: (item.last_seen, item.id), reverse=True))
 
+    def count(self) -> int:
+        """Return how many objects there are, without reading any."""
+        return sum(1 for each in self._folder.glob("*.json"))
+
     def get(self, identifier: str) -> QuarantinedItem:
         """Return what is known of one object.
 

@@ -1,9 +1,10 @@
 """A process that runs the job engine over a folder, for tests that kill it.  Not the product.
 
-    python engine_process.py FOLDER SLOT
+    python engine_process.py FOLDER SLOT [DRAIN_SECONDS]
 
 A workflow ``count`` writes a line a step to ``FOLDER/steps`` and waits, in its second step, until
-``FOLDER/go`` is there.  ``ready`` is printed once the engine runs; SIGTERM stops it.
+``FOLDER/go`` is there.  ``ready`` is printed once the engine runs; SIGTERM stops it.  With a drain
+the file is made after it, and what then still runs comes to its end.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
+from dicomnode import log
 from dicomnode.database import open_database
 from dicomnode.engine import Engine, Queue, run_step
 from dicomnode.errors import StateError
@@ -21,7 +23,8 @@ from dicomnode.errors import StateError
 QUEUES = (Queue(name="count", concurrency=4),)
 
 
-def main(folder: Path, slot: str) -> int:
+def main(folder: Path, slot: str, drain_seconds: int | None) -> int:
+    log.configure(form="json")
     database = open_database("sqlite", data_dir=folder)
 
     def note(what: str) -> str:
@@ -51,12 +54,17 @@ def main(folder: Path, slot: str) -> int:
         return 1
     print("ready", flush=True)  # noqa: T201 - what the test waits for
     stop.wait()
-    engine.stop(drain_seconds=10)
+    engine.stop(drain_seconds=10 if drain_seconds is None else drain_seconds)
     database.close()
+    if drain_seconds is not None:
+        (folder / "go").touch()
+        for thread in threading.enumerate():
+            if thread.name.startswith("dbos-executor"):
+                thread.join(10)
     return 0
 
 
 if __name__ == "__main__":
-    code = main(Path(sys.argv[1]), sys.argv[2])
+    code = main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else None)
     sys.stdout.flush()
     os._exit(code)

@@ -36,6 +36,7 @@ class Script(service_pb2_grpc.GRPCInferenceServiceServicer):
     inside: int = 0
     most_inside: int = 0
     tokens: list[str] = field(default_factory=list)
+    traceparents: list[str] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
     reached: threading.Event = field(default_factory=threading.Event)
     gathered: threading.Event = field(default_factory=threading.Event)
@@ -66,6 +67,7 @@ class Script(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def ModelInfer(self, request, context):  # noqa: N802
         with self.lock:
+            self.traceparents += [v for k, v in context.invocation_metadata() if k == "traceparent"]
             act = self.acts[self.calls] if self.calls < len(self.acts) else ANSWER
             self.calls += 1
             self.inside += 1

@@ -68,6 +68,7 @@ SECTIONS = {
     "destinations.web.oauth": schema.OAuthConfig,
     **OTHER_DESTINATIONS,
     "log": schema.LogConfig,
+    "telemetry": schema.TelemetryConfig,
 }
 
 

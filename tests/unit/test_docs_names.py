@@ -66,7 +66,15 @@ KEYS = set(key_paths())
 TOP = {each.partition(".")[0] for each in KEYS}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+VALUES = ROOT / "docs" / "deploy.md"
+"""Its dotted names are values of the Helm chart, which has a schema of its own."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page != VALUES],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_every_key_that_is_named_exists(page):
     known = {re.sub(r"\.\*", "", each) for each in KEYS}
     named = {

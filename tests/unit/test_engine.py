@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -22,9 +23,9 @@ REVISION = SeriesRevision(pipeline="p", series_instance_uid="1.2", revision=1, d
 class Worker:
     """An engine in a process."""
 
-    def __init__(self, folder, slot):
+    def __init__(self, folder, slot, *more):
         self.process = subprocess.Popen(
-            [sys.executable, PROGRAM, folder, slot],
+            [sys.executable, PROGRAM, folder, slot, *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -44,8 +45,8 @@ class Worker:
 def start(tmp_path):
     workers = []
 
-    def worker(slot="one"):
-        workers.append(Worker(tmp_path, slot))
+    def worker(slot="one", *more):
+        workers.append(Worker(tmp_path, slot, *more))
         return workers[-1]
 
     yield worker
@@ -157,6 +158,22 @@ def test_a_drained_process_ends_what_it_runs_and_takes_no_more(start, queue, ste
     queue.enqueue("count", "count", "w2", "w2")
     start()
     wait_for(steps, "w2:third one")
+
+
+def test_what_outlasts_the_drain_is_told_in_plain_words(start, queue, steps):
+    worker = start("one", "1")
+    queue.enqueue("count", "count", "job-1", "a")
+    wait_for(steps, "a:second:begin one")
+
+    code, errors = worker.end()
+
+    said = [json.loads(line) for line in errors.splitlines()]
+    assert code == 0
+    assert [(each["event"], each.get("workflow"), each.get("step")) for each in said] == [
+        ("work_left_for_next_start", "job-1", "second"),
+        ("step_ended_after_drain", None, None),
+    ]
+    assert not any("exception" in each for each in said)
 
 
 def test_an_id_that_was_used_changes_nothing(start, queue, steps, tmp_path):

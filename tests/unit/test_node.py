@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import closing
+from socketserver import BaseServer
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from dicomnode.config import Config
 from dicomnode.errors import ConfigError, StateError
 from dicomnode.node import Node
+from dicomnode.node.foundation import Loop
 from tests.support.orthanc import free_port
 
 
@@ -128,3 +130,52 @@ def test_a_stopped_node_listens_no_more(configured):
 
     with closing(socket.socket()) as caller, pytest.raises(ConnectionRefusedError):
         caller.connect(("127.0.0.1", port))
+
+
+def test_a_node_lives_while_its_loops_come_round(configured):
+    node = Node(configured())
+    node.start()
+    try:
+        found = node.liveness()
+    finally:
+        node.stop()
+
+    assert found == dict.fromkeys(("orphan-sweep", "series-closer", "receive-accept"))
+    assert node.liveness() == {}, "a node that drains ends its loops on purpose"
+
+
+def test_a_loop_that_has_ended_is_named(configured):
+    node = Node(configured())
+    node.start()
+    try:
+        accepting = node._receiver.scp
+        BaseServer.shutdown(accepting._server)  # its loop alone
+        accepting._thread.join(10)
+        found = node.liveness()
+    finally:
+        node.stop()
+
+    assert found["receive-accept"] == "its thread has ended"
+    assert found["series-closer"] is None
+
+
+def test_a_loop_that_hangs_is_named(configured):
+    node = Node(configured())
+    node._loops["series-closer"] = Loop(lambda: 400.0, 300.0)
+
+    assert node.liveness() == {"series-closer": "hangs for 400 s"}
+
+
+def test_a_node_below_its_reserve_is_not_ready(configured):
+    config = configured(receive={"port": 0, "reserve_bytes": 1 << 60})
+    config.data_dir.mkdir()
+
+    assert "the reserve is" in Node(config).readiness()["spool"]
+
+
+def test_from_the_beginning_of_its_drain_a_node_is_not_ready(configured):
+    node = Node(configured())
+    node.start()
+    node.stop()
+
+    assert set(node.readiness().values()) == {"the node is draining"}

@@ -231,6 +231,9 @@ def test_ci_runs_what_a_contributor_runs():
         "make test",
         "make chart",
         "make test-image",
+        "if [ -d ../shared/tools ]; then",
+        "    .venv/bin/python tools/judge_monitoring.py ../shared/tools/prom_check.py",
+        "fi",
     ]
 
 

@@ -2,12 +2,13 @@
 
 from alembic import context
 
+from dicomnode.database.connect import VERSION_TABLE
 from dicomnode.database.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    version_table="dicomnode_version",  # the job engine keeps its own in the same database
+    version_table=VERSION_TABLE,
     render_as_batch=True,
 )
 with context.begin_transaction():

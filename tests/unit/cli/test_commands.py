@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 
 import pytest
@@ -388,17 +389,18 @@ def test_a_database_is_brought_up_to_date_before_any_node_has_run(run, config, t
     told = json.loads(ended.stdout)
     database = open_database("sqlite", data_dir=tmp_path / "data")
     assert revision_of(database) == told["revision"]
+    assert re.fullmatch(r"\d{4}", told["revision"])
     tables = inspect(database.engine).get_table_names()
     database.close()
     # Ours, and the engine's.
-    assert {"series", "jobs", "workflow_status"} <= set(tables)
+    assert {"series", "job", "workflow_status"} <= set(tables)
 
 
 def test_a_database_of_a_later_version_is_left_alone(run, config, tmp_path):
     run("database", "upgrade", "--config", config())
     database = open_database("sqlite", data_dir=tmp_path / "data")
     with database.begin() as transaction:
-        transaction.exec_driver_sql("update alembic_version set version_num = 'later'")
+        transaction.exec_driver_sql("update dicomnode_version set version_num = 'later'")
     database.close()
 
     ended = run("database", "upgrade", "--config", config())

@@ -378,6 +378,13 @@ def test_looking_at_slices_is_recorded_once_and_not_for_each(client, job, record
     assert recorded == [("viewed", "images", job.series_instance_uid, 9)]
 
 
+def test_looks_from_two_addresses_are_two(app, job, recorded):
+    for address in ("127.0.0.1", "127.0.0.2", "127.0.0.1"):
+        Client(app, address=address).get(api(job, "slices/axial/1.png"))
+
+    assert len(recorded) == 2
+
+
 def test_opening_a_page_is_recorded_each_time(client, job, recorded):
     for path in ("view", "view/3d", "findings", "view"):
         client.get(page(job, path))

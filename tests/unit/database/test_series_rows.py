@@ -8,12 +8,15 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from dicomnode.database import open_database
+from dicomnode.database.job_rows import create_job, trace_of
 from dicomnode.database.series_rows import (
+    Arrived,
     close_series,
     get_series,
     list_instances,
     list_series,
     record_instance,
+    record_instances,
 )
 from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import content_digest
@@ -166,3 +169,57 @@ def test_series_are_listed_latest_first_and_by_state(database):
         assert [e.series_instance_uid for e in list_series(transaction, state="open")] == ["1.2"]
         [found] = list_series(transaction, series_instance_uid="1.1")
     assert found == row(database, "1.1")
+
+
+def arrive(database, number, traceparent, *, series="1.2.3"):
+    """Record an instance as receivers do, in a trace or none."""
+    one = Arrived(
+        pipeline="chest",
+        ref=ref(number, series=series),
+        calling_ae_title="CT1",
+        at=AT,
+        traceparent=traceparent,
+    )
+    with database.begin() as transaction:
+        record_instances(transaction, [one])
+
+
+def test_a_revision_is_in_the_trace_of_its_first_instance(database):
+    arrive(database, 1, "00-aa-01-01")
+    arrive(database, 2, "00-bb-02-01")
+
+    assert close(database).traceparent == "00-aa-01-01"
+
+
+def test_what_opens_a_series_again_begins_another_trace(database):
+    arrive(database, 1, "00-aa-01-01")
+    close(database)
+    arrive(database, 2, "00-bb-02-01")
+
+    assert close(database).traceparent == "00-bb-02-01"
+
+
+def test_a_revision_that_began_without_a_trace_is_in_none_of_before(database):
+    arrive(database, 1, "00-aa-01-01")
+    close(database)
+    arrive(database, 2, None)
+
+    assert close(database).traceparent is None
+
+
+def test_a_receiver_that_traces_gives_a_trace_to_what_another_began_without(database):
+    arrive(database, 1, None)
+    arrive(database, 2, "00-bb-02-01")
+
+    assert close(database).traceparent == "00-bb-02-01"
+
+
+def test_a_job_keeps_its_trace(database):
+    arrive(database, 1, "00-aa-01-01")
+    revision = close(database)
+    with database.begin() as transaction:
+        create_job(transaction, "1.2.3:x", revision, traceparent="00-aa-09-01")
+
+    with database.begin() as transaction:
+        assert trace_of(transaction, "1.2.3:x") == "00-aa-09-01"
+        assert trace_of(transaction, "nobody's") is None

@@ -467,8 +467,7 @@ def test_files_of_the_chart_are_those_of_the_project(name):
     # Helm reads nothing outside the chart: `cp config/monitoring/* deploy/helm/dicomnode/files`.
     ours = ROOT / "config" / "monitoring" / name
 
-    # A checkout from before there were rules has nothing to hold them against.
-    assert not ours.parent.is_dir() or (CHART / "files" / name).read_bytes() == ours.read_bytes()
+    assert (CHART / "files" / name).read_bytes() == ours.read_bytes()
 
 
 def test_the_chart_is_of_this_version():

@@ -21,6 +21,7 @@ from dicomnode.model.findings import Findings, LabelMap
 from dicomnode.model.volume import SourceFrame, VolumeGeometry
 from dicomnode.results.evidence import ResultContext, read_evidence
 from dicomnode.results.seg import encode_segmentation, fitting_options, segment_numbers
+from dicomnode.results.shown import read_segmentation
 from dicomnode.standard import codes
 from dicomnode.standard.sop_classes import (
     ENHANCED_CT_IMAGE,
@@ -370,6 +371,21 @@ def test_frames_of_multi_frame_sources_are_referred_to_by_number(made, instances
     [series] = segmentation.ReferencedSeriesSequence
     assert len(series.ReferencedInstanceSequence) == instances
     assert series.ReferencedInstanceSequence[0].ReferencedSOPClassUID == ENHANCED_CT_IMAGE
+
+
+@pytest.mark.parametrize("instances", [1, 2])
+def test_frames_of_multi_frame_sources_are_found_again(made, instances, tmp_path):
+    sources, evidence = enhanced(made, instances)
+    path = tmp_path / "seg.dcm"
+    path.write_bytes(to_bytes(encode(made, sources=sources, evidence=evidence)))
+    geometry = made.findings.label_map.geometry
+
+    back, _segments = read_segmentation(path, sources=sources, geometry=geometry)
+
+    numbers = segment_numbers(made.findings)
+    wanted = np.zeros(256, np.uint8)
+    wanted[list(numbers)] = list(numbers.values())
+    np.testing.assert_array_equal(back.labels, wanted[made.findings.label_map.labels])
 
 
 def test_a_label_map_in_another_slice_order_is_refused(made):
