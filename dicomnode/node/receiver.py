@@ -35,6 +35,10 @@ from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.storage import Storage
 
+_ALONE_SECONDS: Final = 5.0
+_SHARED_SECONDS: Final = 1.0
+"""How long it holds what is stored for a pipeline: what other processes add is not seen before."""
+
 _CLOSE_LIMIT_SECONDS: Final = 300.0
 """A round may wait for a database that is slow, series by series."""
 
@@ -200,6 +204,7 @@ def build_limits(base: Foundation, store: InstanceStore, flush: Callable[[], Non
         headroom_bytes=base.config.receive.headroom_bytes,
         quotas={name: each for name, each in quotas.items() if each is not None},
         stored_bytes=stored,
+        refresh_seconds=_ALONE_SECONDS if base.config.receive.processes == 1 else _SHARED_SECONDS,
     )
 
 

@@ -30,6 +30,7 @@ _END_OF_ITEM: Final = (0xFFFE, 0xE00D)
 _END_OF_SEQUENCE: Final = (0xFFFE, 0xE0DD)
 _DEEPEST: Final = 16
 
+_SPECIFIC_CHARACTER_SET: Final = (0x0008, 0x0005)
 _SOP_CLASS_UID: Final = (0x0008, 0x0016)
 _SOP_INSTANCE_UID: Final = (0x0008, 0x0018)
 _STUDY_INSTANCE_UID: Final = (0x0020, 0x000D)
@@ -98,6 +99,8 @@ def _find(head: bytes | bytearray, *, implicit: bool) -> dict[tuple[int, int], b
         position = begin + length
         if tag in _WANTED:
             found[tag] = bytes(head[begin:position])
+        elif tag == _SPECIFIC_CHARACTER_SET and 0 in head[begin:position]:
+            raise _NotPlain  # the library looks up what it names, and fails at a NUL
 
 
 def _header(

@@ -129,7 +129,7 @@ def test_a_series_says_what_came_what_was_decided_and_what_was_done(client, data
         "closed as revision 1 because no instance had come for the quiet time",
         "not selected",
         "coronal",
-        "wanted &lt;INT16&gt; &amp; found FP32",
+        "Wanted &lt;INT16&gt; &amp; found FP32.",
         "ModelContractMismatch",
         "1.2 s",
         "0xA900 Error: Data Set does not match SOP Class",

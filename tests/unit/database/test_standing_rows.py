@@ -40,7 +40,7 @@ def receive(database):
                     study_instance_uid="1.2",
                     series_instance_uid=series,
                     transfer_syntax_uid="1.2.840.10008.1.2.1",
-                    sha256="a" * 64,
+                    digest="a" * 64,
                     size_bytes=size_bytes,
                     key=f"instances/{pipeline}/{series}/1.dcm",
                 ),

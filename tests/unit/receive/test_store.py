@@ -1,8 +1,12 @@
 """From an encoded data set to a status, without a network."""
 
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 
 import pytest
+from pydicom import dcmread
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 
 from dicomnode.errors import InstanceUnreadable, SpoolFull, StateError
 from dicomnode.metrics import INSTANCES
@@ -166,6 +170,31 @@ def test_a_series_uid_that_is_none_is_unreadable_and_not_quoted(
     (item,) = quarantine.list()
     assert item.reason == "Series Instance UID: wanted a UID (PS3.5 9.1), found <11 characters>"
     assert meta.transfer_syntax_uid == item.facts["transfer_syntax_uid"]
+
+
+@pytest.mark.filterwarnings("ignore:.*value:UserWarning")  # which is what it is about
+@pytest.mark.parametrize("value", [None, "", "1.2.3x", "1." * 40 + "1"])
+@pytest.mark.parametrize(
+    "keyword", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
+)
+def test_a_uid_that_is_missing_or_none_is_not_understood_and_put_aside(
+    handler, sink, quarantine, request_for_ct, keyword, value
+):
+    data_set = dcmread(BytesIO(request_for_ct.data_set), force=True)
+    del data_set[keyword]
+    if value is not None:
+        setattr(data_set, keyword, value)
+    encoded = DicomBytesIO()
+    encoded.is_little_endian, encoded.is_implicit_VR = True, False
+    write_dataset(encoded, data_set)
+
+    request = replace(request_for_ct, data_set=encoded.getvalue())
+    assert handler.handle(request, CALLER) == 0xC000
+
+    (item,) = quarantine.list()
+    assert "UID" in item.reason
+    assert quarantine.path(item.id).read_bytes() == request.data_set
+    assert sink.stored == []
 
 
 def test_below_the_reserve_the_status_is_out_of_resources(

@@ -97,6 +97,13 @@ def test_of_a_damaged_data_set_it_says_what_the_library_says_or_nothing(data):
     agrees(bytes(content), syntax)
 
 
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_a_character_set_with_a_nul_is_left_to_the_library(syntax):
+    content = encode(data_set(), syntax).replace(b"ISO_IR 192", b"\x00SO_IR 192")
+
+    assert identify_head(content, syntax) is None
+
+
 @given(st.binary(max_size=300), st.sampled_from([EXPLICIT, IMPLICIT]))
 def test_of_any_bytes_it_says_what_the_library_says_or_nothing(content, syntax):
     agrees(content, syntax)
