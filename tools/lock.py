@@ -41,13 +41,17 @@ def main() -> int:
             known = FOLDER / made.name
             # Versions stay as they are unless an upgrade is asked for.
             made.write_text(known.read_text(encoding="utf-8") if known.exists() else "")
-        package = ("pyproject.toml", "--extra", "embedded")
-        compile_lock(demo, *package, "--build-deps-for", "wheel", "--build-deps-for", "editable")
-        pins = re.findall(PIN, demo.read_text(), re.MULTILINE)
-        wanted.write_text("\n".join([*pins, *project["dependency-groups"]["dev"]]))
-        compile_lock(dev, str(wanted))
         held = work / "held.txt"
-        held.write_text("\n".join(re.findall(PIN, dev.read_text(), re.MULTILINE)))
+        group = project["dependency-groups"]["dev"]
+        wanted.write_text("\n".join(group))
+        # The largest first: what its tools need of others binds what runs, too.
+        compile_lock(dev, "pyproject.toml", "--all-extras", str(wanted))
+        held.write_text("\n".join(pins(dev)))
+        package = ("pyproject.toml", "--extra", "embedded", "--constraint", str(held))
+        compile_lock(demo, *package, "--build-deps-for", "wheel", "--build-deps-for", "editable")
+        wanted.write_text("\n".join([*pins(demo), *group]))
+        compile_lock(dev, "pyproject.toml", "--all-extras", str(wanted))
+        held.write_text("\n".join(pins(dev)))
         compile_lock(run, "pyproject.toml", "--all-extras", "--constraint", str(held))
         for made in (image, chart):
             wanted = made.with_suffix(".in")
@@ -59,6 +63,11 @@ def main() -> int:
         for made in every:
             (FOLDER / made.name).write_text(FIRST_LINE + made.read_text(encoding="utf-8"))
     return 0
+
+
+def pins(lock: Path) -> list[str]:
+    """Read which version of what a lock file holds."""
+    return re.findall(PIN, lock.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def compile_lock(output: Path, *wanted: str) -> None:
