@@ -97,16 +97,11 @@ class InstanceStore:
 
         Parameters
         ----------
-        pipeline : str
-            Name of the pipeline it was sent to; part of the key.
-        sop_class_uid, sop_instance_uid, study_instance_uid, series_instance_uid : str
-            As in the data set.
-        transfer_syntax_uid : str
-            The encoding of `data_set`.
-        calling_ae_title : str
-            Kept as Source Application Entity Title.
+        pipeline, sop_class_uid, sop_instance_uid, study_instance_uid, series_instance_uid : str
+            The pipeline is part of the key, the rest is as in the data set.
+        transfer_syntax_uid, calling_ae_title : str
+            The encoding, and what is kept as Source Application Entity Title.
         data_set : bytes
-            Written as it is.
 
         Returns
         -------
@@ -320,10 +315,7 @@ class InstanceStore:
         return path
 
     def bring(self, keys: Iterable[str]) -> None:
-        """Have the files of instances on this disk: a copy that nobody used may have gone.
-
-        Raises StorageUnavailable if one must be fetched and cannot be.
-        """
+        """Have the files of instances on this disk, or raise StorageUnavailable."""
         for key in keys if self._copies is not None else ():
             self.path(key)
 
