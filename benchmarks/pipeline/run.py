@@ -4,7 +4,8 @@
 
 Each run has a fresh node in processes of its own (a receiver and workers) on one Triton with the
 reference models, and an archive that keeps what it is sent.  The series are synthetic chest CT of
-512 x 512, each with its own UIDs.  Prints a table in Markdown.
+512 x 512, each with its own UIDs.  A short series for each worker goes through before the clock
+starts, unless ``--first`` asks for the first after a start.  Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -66,9 +67,12 @@ def role(config: Path, name: str) -> Iterator[list[str]]:
 
 
 def measure(
-    series: list[list[Path]], *, workers: int, triton: str, folder: Path
+    series: list[list[Path]], *, warm: list[list[Path]], workers: int, triton: str, folder: Path
 ) -> tuple[list[float], list[JobRow], float]:
-    """Send all series at once; return the time of each, the jobs, and the time until all ended."""
+    """Send all series at once; return the time of each, the jobs, and the time until all ended.
+
+    Those of `warm` go before, and are not counted.
+    """
     archive = Archive(folder / "archive", ae_title="ARCHIVE")
     archive.start()
     config = folder / "dicomnode.toml"
@@ -104,23 +108,31 @@ concurrency = 4
         for _ in range(workers):
             stack.enter_context(role(config, "work"))
 
-        def send(number: int) -> None:
-            outcomes = send_instances(
-                series[number], to=to, calling_ae_title="BENCH", timeout_seconds=120
-            )
+        def send(number: int, files: list[Path]) -> None:
+            outcomes = send_instances(files, to=to, calling_ae_title="BENCH", timeout_seconds=120)
             check(all(each.accepted for each in outcomes), "an instance was refused")
             acknowledged[number] = time.time()
 
-        threads = [threading.Thread(target=send, args=(n,)) for n in range(len(series))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        def send_all(group: list[list[Path]]) -> None:
+            threads = [threading.Thread(target=send, args=each) for each in enumerate(group)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
         database = open_database("sqlite", data_dir=folder / "data")
         try:
-            delivered = _wait(database, len(series))
+            former: set[str] = set()
+            if warm:
+                send_all(warm)
+                _wait(database, len(warm), former)
+                with database.begin() as transaction:
+                    former = {job.id for job in list_jobs(transaction)}
+                acknowledged.clear()
+            send_all(series)
+            delivered = _wait(database, len(series), former)
             with database.begin() as transaction:
-                jobs = list(list_jobs(transaction))
+                jobs = [job for job in list_jobs(transaction) if job.id not in former]
         finally:
             database.close()
     last = sorted(acknowledged.values())
@@ -129,8 +141,8 @@ concurrency = 4
     return each, jobs, ends[-1] - last[0]
 
 
-def _wait(database, count: int) -> list[float]:
-    """Return when each delivery ended, from the records."""
+def _wait(database, count: int, former: set[str]) -> list[float]:
+    """Return when each delivery ended, from the records; those of former jobs are left out."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     pause = threading.Event()
     while time.monotonic() < deadline:
@@ -138,6 +150,7 @@ def _wait(database, count: int) -> list[float]:
             rows = [
                 row
                 for job in list_jobs(transaction)
+                if job.id not in former
                 for row in list_deliveries(transaction, job.id)
             ]
         if len(rows) == count and all(row.state == "delivered" for row in rows):
@@ -152,6 +165,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, nargs="+", default=[100, 300, 1000])
     parser.add_argument("--series", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--first", action="store_true", help="the first series after a start")
     asked = parser.parse_args()
     log.configure(form="json", level="error")
     print(
@@ -165,6 +179,10 @@ def main() -> None:
             repositories=[SHIPPED_MODELS], run_dir=root / "triton", startup_seconds=120
         )
         stack.enter_context(server)
+        short = [
+            list(write_series(root / f"short-{n}", slices=40, uid_seed=1000 + n))
+            for n in range(0 if asked.first else max(asked.workers))
+        ]
         for slices in asked.slices:
             made: list[list[Path]] = []
             for number in range(max(asked.series)):
@@ -179,7 +197,11 @@ def main() -> None:
                 for workers in asked.workers:
                     folder = Path(tempfile.mkdtemp(dir=root))
                     each, jobs, whole = measure(
-                        made[:count], workers=workers, triton=server.address, folder=folder
+                        made[:count],
+                        warm=short[:workers],
+                        workers=workers,
+                        triton=server.address,
+                        folder=folder,
                     )
                     _print_row(slices, count, workers, each, jobs, whole)
 
