@@ -54,11 +54,12 @@ def node(tmp_path_factory, triton):
                 "destinations": [name],
                 "completion": {"quiet_seconds": 0.5},
             }
-            for name in ("late", "seg-less", "full", "stranger")
+            for name in ("late", "seg-less", "strict", "full", "stranger")
         },
         destinations={
             "late": dimse(free_port()),
             "seg-less": dimse(free_port()),
+            "strict": dimse(free_port(), fallback=[]),
             "full": dimse(free_port()),
             "stranger": dimse(free_port(), max_attempts=2),
         },
@@ -114,14 +115,26 @@ def test_a_destination_that_is_down_gets_the_results_when_it_is_up(node, send):
     assert job["seconds"].items() <= ended["seconds"].items()
 
 
-def test_a_destination_that_takes_no_seg_gets_the_sr_and_the_seg_is_parked(node, send):
+def test_a_destination_that_takes_no_seg_gets_the_sr_alone_and_it_is_told(node, send):
     pacs = FlakyPacs(ae_title="ARCHIVE", sop_classes=[COMPREHENSIVE_3D_SR])
     pacs.start(_port_of(node, "seg-less"))
     try:
-        series = send("seg-less")
+        job = node.wait_for_delivery(series=send("seg-less"))
+    finally:
+        pacs.stop()
+
+    assert [each.sop_class_uid for each in pacs.received] == [COMPREHENSIVE_3D_SR]
+    assert "seg.dcm" in deliveries(job)["seg-less"]["words"]
+
+
+def test_without_a_fallback_a_seg_that_is_refused_parks_the_delivery(node, send):
+    pacs = FlakyPacs(ae_title="ARCHIVE", sop_classes=[COMPREHENSIVE_3D_SR])
+    pacs.start(_port_of(node, "strict"))
+    try:
+        series = send("strict")
         job = node.wait_for_job(
             lambda job: (
-                "seg-less" in deliveries(job) and deliveries(job)["seg-less"]["state"] == "parked"
+                "strict" in deliveries(job) and deliveries(job)["strict"]["state"] == "parked"
             ),
             "the delivery was parked",
             series=series,
@@ -131,7 +144,7 @@ def test_a_destination_that_takes_no_seg_gets_the_sr_and_the_seg_is_parked(node,
 
     assert job["state"] == "done"
     assert [each.sop_class_uid for each in pacs.received] == [COMPREHENSIVE_3D_SR]
-    assert "seg.dcm" in deliveries(job)["seg-less"]["words"]
+    assert "seg.dcm" in deliveries(job)["strict"]["words"]
 
 
 def test_a_destination_out_of_resources_is_asked_again_for_what_it_lacks(node, send):
