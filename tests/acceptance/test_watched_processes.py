@@ -53,11 +53,11 @@ def children(node):
     found = []
     for status in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = status.read_bytes().split(b"\0")
+            command = status.read_bytes()
             parent = (status.parent / "stat").read_text().rpartition(")")[2].split()[1]
         except OSError:
             continue  # it ended meanwhile
-        if b"dicomnode.node.receiver_process" in words and int(parent) == node.pid:
+        if b"dicomnode.node.receiver_process" in command and int(parent) == node.pid:
             found.append(int(status.parent.name))
     return found
 
