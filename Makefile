@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --progress-bar off --require-hashes --requirement
 INSTALL_PACKAGE := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-lowest test-image image chart lint format docs lock audit dist clean
+.PHONY: help demo test test-failed test-slow test-lowest test-image image chart lint format docs lock audit dist clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -20,7 +20,10 @@ demo: $(VENV)/.demo ## a synthetic CT through a whole node; results in demo-out
 
 test: $(VENV)/.dev ## all tests but the long campaigns
 	tools/test-peers
-	$(BIN)/pytest -m "not slow" -p no:randomly
+	$(BIN)/pytest -m "not slow" -p no:randomly --durations 15
+
+test-failed: $(VENV)/.dev ## once more what failed last time
+	$(BIN)/pytest -m "not slow" -p no:randomly --last-failed --last-failed-no-failures none
 
 test-slow: $(VENV)/.dev ## the long campaigns
 	tools/test-peers
