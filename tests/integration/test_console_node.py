@@ -64,7 +64,11 @@ def test_a_console_without_a_worker_says_that_models_are_asked_elsewhere(api):
     [pipeline] = api.get("/api/v1/pipelines").json()
 
     assert {each["is_ready"] for each in pipeline["models"]} == {None}
-    assert api.get("/readyz").json()["components"] == {"database": "ready", "receive": "ready"}
+    assert api.get("/readyz").json()["components"] == {
+        "database": "ready",
+        "spool": "ready",
+        "receive": "ready",
+    }
 
 
 def test_an_answer_names_no_server_and_a_stranger_cannot_forge_an_address(api):

@@ -79,8 +79,9 @@ class Role:
         return AEAddress.parse(found.rpartition(" ")[2])
 
     def url(self) -> str:
-        (found,) = [each for each in self.lines if re.match("console|health", each)]
-        return found.partition(": ")[2]
+        """Return the address of its console, or of its health where it has no console."""
+        listening = [each for each in self.lines if re.match("console|health", each)]
+        return min(listening).partition(": ")[2]
 
 
 @pytest.fixture
