@@ -27,6 +27,7 @@ from dicomnode.errors import (
     SendError,
 )
 from dicomnode.log import get_logger
+from dicomnode.send.checkpoint import put_checkpoint
 from dicomnode.send.outcome import StoreOutcome
 from dicomnode.spool.part10 import read_file_meta
 from dicomnode.standard.ae import AEAddress
@@ -253,6 +254,7 @@ def associated(
         if context is not None and context.failure is not None:
             raise AssociationUnavailable(f"no TLS connection with {to}: {context.failure}")
         raise _explain(assoc, to, timeout_seconds)
+    put_checkpoint(assoc, timeout_seconds)
     try:
         yield assoc
     except BaseException:
