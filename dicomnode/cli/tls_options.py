@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from dicomnode.config import TlsClientConfig
+from dicomnode.config import TlsClientConfig, TlsProfile
 
 _PANEL = "TLS (given --ca; plain without)"
 
@@ -40,7 +40,7 @@ KeyPassphraseOption = Annotated[
     ),
 ]
 ProfileOption = Annotated[
-    Literal["bcp195", "bcp195-modified", "tls13"] | None,
+    TlsProfile | None,
     typer.Option(
         "--tls-profile", help="As in the configuration; bcp195 by default.", rich_help_panel=_PANEL
     ),
@@ -61,7 +61,7 @@ def tls_section(
     cert: Path | None,
     key: Path | None,
     key_passphrase_file: Path | None,
-    profile: Literal["bcp195", "bcp195-modified", "tls13"] | None,
+    profile: TlsProfile | None,
     check_host: bool,
 ) -> TlsClientConfig | None:
     """Return the TLS section that the options stand for, None for a plain connection.

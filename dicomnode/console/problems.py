@@ -43,8 +43,10 @@ class Problem(BaseModel):
     errors: list[Fault] = []
 
 
+_CONTENT: Final = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    code: {"description": words, "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
+    code: {"description": words, "content": _CONTENT}
     for code, words in (
         (400, "The body is not what it says it is."),
         (401, "Nobody is signed in, or the bearer token is nobody's."),
@@ -58,7 +60,7 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {
     404: {
         "description": "There is no such thing.",
-        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+        "content": _CONTENT,
     }
 }
 
@@ -66,13 +68,12 @@ CONFLICT: Final[dict[int | str, dict[str, Any]]] = {
     **NOT_FOUND,
     409: {
         "description": "It is not in a state in which this can be done; the detail says in which.",
-        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+        "content": _CONTENT,
     },
 }
 
 
 def answer_problem(
-    request: Request,
     status: int,
     detail: str,
     *,
@@ -80,7 +81,6 @@ def answer_problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return problem details, as programs want them."""
-    del request
     problem = Problem(
         title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors or []
     )
@@ -104,7 +104,7 @@ def add_handlers(app: FastAPI, pages: Pages) -> None:
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         if request.url.path.startswith("/api/"):
-            return answer_problem(request, status, detail, errors=errors, headers=headers)
+            return answer_problem(status, detail, errors=errors, headers=headers)
         if status == HTTPStatus.UNAUTHORIZED:
             return _to_sign_in(request)
         return pages.render(

@@ -13,21 +13,19 @@ from dicomnode.console.health import Probes, build_health_app
 from dicomnode.console.readiness import Readiness
 from dicomnode.console.server import ConsoleServer
 from dicomnode.console.standing import build_standing
-from dicomnode.database import Database, open_database
-from dicomnode.engine import JobQueue
+from dicomnode.database import Database
 from dicomnode.errors import InferenceError, StateError
 from dicomnode.inference.client import TritonClient
 from dicomnode.metrics.page import Page, Shared
 from dicomnode.node.console import start_console
-from dicomnode.node.foundation import Foundation, Loop
+from dicomnode.node.foundation import Loop, lay_foundation
 from dicomnode.node.receiver import Receiver
 from dicomnode.node.receivers import start_receivers
-from dicomnode.node.telemetry import start_telemetry
 from dicomnode.node.worker import start_worker
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
 from dicomnode.spool.quarantine import Quarantine
-from dicomnode.spool.storage import Storage, open_storage
+from dicomnode.spool.storage import Storage
 from dicomnode.tls import check_files
 
 
@@ -107,24 +105,14 @@ class Node:
         self._setups = build_setups(config)
         check_files(config)
         config.data_dir.mkdir(parents=True, exist_ok=True)
-        start_telemetry(config, self._setups, self._parts)
-        storage = open_storage(config)
-        self._storage = storage
-        database = open_database(config.database.url, data_dir=config.data_dir)
-        self._database = database
-        self._parts.callback(database.close)
-        jobs = JobQueue(database)
-        self._parts.callback(jobs.close)
-        base = Foundation(
-            config=config,
-            setups=self._setups,
-            database=database,
-            storage=storage,
-            jobs=jobs,
-            parts=self._parts,
+        base = lay_foundation(
+            config,
+            self._setups,
+            self._parts,
             is_whole=self._roles == ALL_ROLES,
             loops=self._loops,
         )
+        self._storage, self._database = base.storage, base.database
         # Probes and scrapers are answered to the end of a drain.
         self._parts.callback(self._stop_http)
         if "work" in self._roles:
@@ -137,13 +125,13 @@ class Node:
             asks = "work" in self._roles and ANALYZE_QUEUE in self._queues
             self._console = start_console(
                 base,
-                probes=self._probes(database),
+                probes=self._probes(base.database),
                 is_draining=lambda: self._is_stopping,
                 client=self._client if asks else None,
                 receiver=self._receiver,
             )
         if config.health is not None:
-            server = ConsoleServer(build_health_app(self._probes(database)), config.health)
+            server = ConsoleServer(build_health_app(self._probes(base.database)), config.health)
             server.start()
             self._health = server
 

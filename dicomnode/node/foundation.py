@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dicomnode.config import Config
-from dicomnode.database import Database
+from dicomnode.database import Database, open_database
 from dicomnode.engine import JobQueue
+from dicomnode.node.telemetry import start_telemetry
 from dicomnode.pipeline.setup import PipelineSetup
-from dicomnode.spool.storage import Storage
+from dicomnode.spool.storage import Storage, open_storage
 
 NODE_SLOT: Final = "node"
 """Of a whole node, of which there is one on a database."""
@@ -62,3 +63,41 @@ class Foundation:
     parts: ExitStack
     is_whole: bool
     loops: dict[str, Loop] = field(default_factory=dict)
+
+
+def lay_foundation(
+    config: Config,
+    setups: Mapping[str, PipelineSetup],
+    parts: ExitStack,
+    *,
+    is_whole: bool,
+    loops: dict[str, Loop],
+) -> Foundation:
+    """Open what the roles share; `parts` closes it.
+
+    Parameters
+    ----------
+    config, setups, parts, is_whole, loops
+        As `Foundation` holds them.
+
+    Raises
+    ------
+    StateError
+        If the database cannot be opened.
+    """
+    start_telemetry(config, setups, parts)
+    storage = open_storage(config)
+    database = open_database(config.database.url, data_dir=config.data_dir)
+    parts.callback(database.close)
+    jobs = JobQueue(database)
+    parts.callback(jobs.close)
+    return Foundation(
+        config=config,
+        setups=setups,
+        database=database,
+        storage=storage,
+        jobs=jobs,
+        parts=parts,
+        is_whole=is_whole,
+        loops=loops,
+    )

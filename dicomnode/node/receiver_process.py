@@ -18,14 +18,10 @@ from pydantic import BaseModel
 
 from dicomnode import log
 from dicomnode.config import Config
-from dicomnode.database import open_database
-from dicomnode.engine import JobQueue
-from dicomnode.node.foundation import Foundation
+from dicomnode.node.foundation import lay_foundation
 from dicomnode.node.receiver import start_receiver
-from dicomnode.node.telemetry import start_telemetry
 from dicomnode.pipeline.setup import build_setups
 from dicomnode.receive.seats import SharedSeats
-from dicomnode.spool.storage import open_storage
 
 READY = "ready"
 
@@ -69,23 +65,9 @@ def main() -> None:
 
 def _start(order: Order, parts: ExitStack) -> None:
     config = order.config
-    setups = build_setups(config)
-    start_telemetry(config, setups, parts)
-    database = open_database(config.database.url, data_dir=config.data_dir)
-    parts.callback(database.close)
-    jobs = JobQueue(database)
-    parts.callback(jobs.close)
+    base = lay_foundation(config, build_setups(config), parts, is_whole=False, loops={})
     seats = SharedSeats(order.seats, order.number)
     parts.callback(seats.close)
-    base = Foundation(
-        config=config,
-        setups=setups,
-        database=database,
-        storage=open_storage(config),
-        jobs=jobs,
-        parts=parts,
-        is_whole=False,
-    )
     listening = socket.socket(fileno=order.listening)
     start_receiver(base, listening=listening, seats=seats, restores=False)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dicomnode.config import SENDER, Destination
-from dicomnode.database import Database
+from dicomnode.database import Database, Transaction
 from dicomnode.database.delivery_rows import get_delivery, reopen_delivery, settle_delivery
-from dicomnode.database.job_rows import cancel, get_job, list_deliveries, set_job
+from dicomnode.database.job_rows import JobRow, cancel, get_job, list_deliveries, set_job
 from dicomnode.engine import JobQueue
 from dicomnode.errors import StateError
 from dicomnode.pipeline.enqueue import enqueue_analysis, enqueue_delivery
@@ -41,10 +41,8 @@ def retry_job(
         If there is no such job, or nothing of it failed.
     """
     with database.begin() as transaction:
-        job = get_job(transaction, job_id)
+        job = _find_job(transaction, job_id)
         deliveries = list_deliveries(transaction, job_id)
-    if job is None:
-        raise StateError(f"no job {job_id}")
     # The rules of selection may have been changed since: they are asked anew.
     if job.state in {"failed", "cancelled", "not_selected"}:
         with database.begin() as transaction:
@@ -107,9 +105,7 @@ def send_job(
         known = ", ".join(sorted(destinations)) or "none"
         raise StateError(f"no destination is called {name!r}; known are {known}")
     with database.begin() as transaction:
-        job = get_job(transaction, job_id)
-        if job is None:
-            raise StateError(f"no job {job_id}")
+        job = _find_job(transaction, job_id)
         if not job.files:
             raise StateError(f"{job_id} is {job.state} and has no results to send")
         row = get_delivery(transaction, job_id, name)
@@ -134,9 +130,7 @@ def dismiss_job(database: Database, job_id: str) -> str:
         If there is no such job, or nothing of it failed.
     """
     with database.begin() as transaction:
-        job = get_job(transaction, job_id)
-        if job is None:
-            raise StateError(f"no job {job_id}")
+        job = _find_job(transaction, job_id)
         parked = [each for each in list_deliveries(transaction, job_id) if each.state == "parked"]
         if job.state == "failed":
             set_job(transaction, job_id, state="cancelled", runner=None)
@@ -168,10 +162,15 @@ def cancel_job(database: Database, jobs: JobQueue, job_id: str) -> str:
         If there is no such job, or it has ended.
     """
     with database.begin() as transaction:
-        job = get_job(transaction, job_id)
-        if job is None:
-            raise StateError(f"no job {job_id}")
+        job = _find_job(transaction, job_id)
         if not cancel(transaction, job_id):
             raise StateError(f"{job_id} is {job.state} already")
     jobs.cancel(analysis_workflow_id(job_id, job.attempt))
     return f"{job_id}: cancelled"
+
+
+def _find_job(transaction: Transaction, job_id: str) -> JobRow:
+    job = get_job(transaction, job_id)
+    if job is None:
+        raise StateError(f"no job {job_id}")
+    return job
