@@ -163,17 +163,25 @@ def _find(
 
 
 def _lung_box(labels: NDArray[np.uint8]) -> tuple[slice, slice, slice] | None:
-    """The smallest box that holds both lungs."""
-    lung = (labels == LEFT) | (labels == RIGHT)
-    planes = np.flatnonzero(lung.any((1, 2)))
-    if not len(planes):
+    """The smallest box that holds both lungs.
+
+    Slice by slice: marks of the whole volume would be memory to fetch anew for every request.
+    """
+    slices, rows, columns = labels.shape
+    flat = np.zeros((rows, columns), np.bool_)
+    first, last = slices, -1
+    for k, plane in enumerate(labels):
+        lung = (plane == LEFT) | (plane == RIGHT)
+        if lung.any():
+            first, last = min(first, k), k
+            flat |= lung
+    if last < 0:
         return None
-    flat = lung[planes[0] : planes[-1] + 1].any(0)
-    rows, columns = np.flatnonzero(flat.any(1)), np.flatnonzero(flat.any(0))
+    j, i = np.flatnonzero(flat.any(1)), np.flatnonzero(flat.any(0))
     return (
-        slice(int(planes[0]), int(planes[-1]) + 1),
-        slice(int(rows[0]), int(rows[-1]) + 1),
-        slice(int(columns[0]), int(columns[-1]) + 1),
+        slice(first, last + 1),
+        slice(int(j[0]), int(j[-1]) + 1),
+        slice(int(i[0]), int(i[-1]) + 1),
     )
 
 
