@@ -97,6 +97,9 @@ work_concurrency = 2
 [receive]
 port = 0
 reserve_bytes = 0
+# One host plays all the modalities here; by default one may have 14 of 16.
+max_associations = 64
+max_associations_per_peer = 64
 [inference]
 triton = "{triton}"
 [log]
