@@ -292,7 +292,8 @@ def write_results(
         view = to_model_grid(volume, "LPS")
         pictures = Pictures(
             view.voxels_hu,
-            view.apply(findings.label_map.flat()),
+            view.apply(findings.label_map.labels),
+            uppermost=findings.label_map.uppermost(),
             spacing_kji_mm=view.spacing_kji_mm,
             segments=findings.segments,
             classifications=findings.classifications,

@@ -89,7 +89,10 @@ def opacity_burden(
 
 
 def opacity_map(
-    hu: NDArray[np.int16], spacing_kji_mm: Sequence[float], labels: NDArray[np.uint8]
+    hu: NDArray[np.int16],
+    spacing_kji_mm: Sequence[float],
+    labels: NDArray[np.uint8],
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Show where the lungs are opacified: the same blocks that `opacity_burden` counts.
 
@@ -97,6 +100,8 @@ def opacity_map(
     ----------
     hu, spacing_kji_mm, labels
         As for `opacity_burden`.
+    out : numpy.ndarray, shape and dtype of the result, optional
+        All 0; filled and returned.
 
     Returns
     -------
@@ -108,7 +113,7 @@ def opacity_map(
     ValueError
         As `opacity_burden`.
     """
-    out = np.zeros(hu.shape, np.uint8)
+    out = np.zeros(hu.shape, np.uint8) if out is None else out
     found = _find(hu, spacing_kji_mm, labels)
     if found is None or not found.opaque.any():
         return out
