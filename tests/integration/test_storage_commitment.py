@@ -19,7 +19,8 @@ from dicomnode.database.delivery_rows import get_delivery, list_commitments, ope
 from dicomnode.database.job_rows import already_sent
 from dicomnode.engine import JobQueue
 from dicomnode.model.commitment import CommitmentReport
-from dicomnode.pipeline.commitment import Commitments, take_report
+from dicomnode.pipeline.commitment import Commitments
+from dicomnode.pipeline.commitment_answers import take_report
 from dicomnode.pipeline.delivery import Delivery
 from dicomnode.receive.scp import StorageSCP
 from dicomnode.spool.instances import InstanceStore

@@ -24,12 +24,13 @@ from dicomnode.database import Database, open_database
 from dicomnode.database.series_rows import close_series, record_instance
 from dicomnode.engine import Engine, JobQueue
 from dicomnode.errors import SendError
-from dicomnode.node import Node
+from dicomnode.node.composition import Node
 from dicomnode.pipeline import delivery as delivery_module
 from dicomnode.pipeline import workflows as workflows_module
+from dicomnode.pipeline.enqueue import queues, submit
 from dicomnode.pipeline.looking_after import park_broken
 from dicomnode.pipeline.setup import build_setups
-from dicomnode.pipeline.workflows import Workflows, queues, submit
+from dicomnode.pipeline.workflows import Workflows
 from dicomnode.send.store_scu import echo
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
