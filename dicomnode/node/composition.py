@@ -16,12 +16,11 @@ from dicomnode.console.standing import build_standing
 from dicomnode.database import Database
 from dicomnode.errors import InferenceError, StateError
 from dicomnode.metrics.page import Page, Shared
-from dicomnode.node.foundation import Loop, lay_foundation
+from dicomnode.node.foundation import Foundation, Loop, lay_foundation
 from dicomnode.node.receiver import Receiver
 from dicomnode.node.receivers import start_receivers
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
-from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.storage import Storage
 from dicomnode.tls import check_files
 
@@ -129,19 +128,19 @@ class Node:
             asks = "work" in self._roles and ANALYZE_QUEUE in self._queues
             self._console = start_console(
                 base,
-                probes=self._probes(base.database),
+                probes=self._probes(base),
                 is_draining=lambda: self._is_stopping,
                 client=self._client if asks else None,
                 receiver=self._receiver,
             )
         if config.health is not None:
-            server = ConsoleServer(build_health_app(self._probes(base.database)), config.health)
+            server = ConsoleServer(build_health_app(self._probes(base)), config.health)
             server.start()
             self._health = server
 
-    def _probes(self, database: Database) -> Probes:
+    def _probes(self, base: Foundation) -> Probes:
         standing = build_standing(
-            self._config, database, Quarantine(self._config.data_dir), readiness=self.readiness
+            self._config, base.database, base.storage.quarantine, readiness=self.readiness
         )
         return Probes(
             readiness=self.readiness,

@@ -89,6 +89,7 @@ def enqueue_delivery(
     *,
     config: Destination | None,
     delay_seconds: float = 0.0,
+    anew: bool = False,
 ) -> None:
     """Enqueue an attempt at a delivery, in the caller's transaction.
 
@@ -96,6 +97,8 @@ def enqueue_delivery(
     ----------
     config : Destination or None
         Its limits; None if there is none of that name, which the attempt then finds.
+    anew : bool
+        Whether to send also what the destination has taken before.
     delay_seconds : float
         At least; a limited rate may put it off further.
     """
@@ -115,6 +118,7 @@ def enqueue_delivery(
         job_id,
         destination,
         attempt,
+        *((True,) if anew else ()),
         partition=f"{destination}/{lane}",
         delay_seconds=delay_seconds,
     )

@@ -1,8 +1,8 @@
 """The analysis and its deliveries as durable workflows: which step follows which, and when.
 
 analyze:  assemble -> infer -> results -> hand over         (waits, durably, while Triton is away)
-deliver:  send -> done | ask for commitment | send again later, durably | parked
-          (one workflow an attempt)
+deliver:  [forget ->] send -> done | ask for commitment | send again later, durably | parked
+          (one workflow an attempt; the ledger is forgotten where an operator asks for it)
 
 What the steps do is in `steps`, `delivery` and `commitment`.
 """
@@ -107,8 +107,11 @@ class Workflows:
                 span.note(outcome=outcome)
             return outcome
 
-        def deliver(job_id: str, destination: str, attempt: int) -> str:
+        def deliver(job_id: str, destination: str, attempt: int, anew: bool = False) -> str:
             with self._around("deliver", job_id, attempt=attempt, destination=destination) as span:
+                if anew:
+                    # A step of its own: once sending has begun, what is taken is taken.
+                    run_step("forget", lambda: self._delivery.forget(job_id, destination))
                 outcome = self._deliver(job_id, destination, attempt)
                 span.note(outcome=outcome)
             return outcome

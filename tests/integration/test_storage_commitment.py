@@ -15,8 +15,12 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from dicomnode.config import AllowedCaller, ReceiveConfig
 from dicomnode.database import open_database
-from dicomnode.database.delivery_rows import get_delivery, list_commitments, open_delivery
-from dicomnode.database.job_rows import already_sent
+from dicomnode.database.delivery_rows import (
+    already_sent,
+    get_delivery,
+    list_commitments,
+    open_delivery,
+)
 from dicomnode.engine import JobQueue
 from dicomnode.model.commitment import CommitmentReport
 from dicomnode.pipeline.commitment import Commitments

@@ -31,6 +31,9 @@ class FakeTriton:
         self.fault = None
         self.asked = []
 
+    def on_behalf_of(self, _asker):
+        return self
+
     def check_contract(self, manifest):
         if self.fault is not None:
             raise self.fault
