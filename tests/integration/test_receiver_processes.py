@@ -258,8 +258,8 @@ def test_nothing_acknowledged_by_two_processes_is_lost_or_doubled(start, kills):
     """One of two is killed at a random moment, under load; in the end both are."""
     moments = random.Random(kills)  # noqa: S311 - moments, no secrets
     node = start()
-    senders = [Sender(number) for number in range(4)]
-    stop, pause = threading.Event(), threading.Event()
+    at_full_speed, stop, pause = threading.Event(), threading.Event(), threading.Event()
+    senders = [Sender(number, at_full_speed) for number in range(4)]
 
     def send(sender: Sender) -> None:
         while not stop.is_set():
@@ -277,9 +277,11 @@ def test_nothing_acknowledged_by_two_processes_is_lost_or_doubled(start, kills):
                 60,
                 "both were up",
             )
+            at_full_speed.set()
             pause.wait(moments.uniform(0.0, 0.4))  # the moment is what varies
             (other,) = node.others()
             os.kill(other, signal.SIGKILL)
+            at_full_speed.clear()
             wait_until(
                 lambda number=number: node.log.read_text().count("receiver_process_died") == number,
                 60,
