@@ -31,6 +31,7 @@ from dicomnode.pipeline.looking_after import park_broken
 from dicomnode.pipeline.setup import build_setups
 from dicomnode.pipeline.workflows import Workflows, queues, submit
 from dicomnode.send.store_scu import echo
+from dicomnode.series import watch as watch_module
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.storage import open_storage
@@ -353,11 +354,16 @@ class ReceiverSpec:
     config: Path
     folder: Path
     port: int
+    adopt_seconds: float = 1.0
 
 
 def run_receiver(spec: ReceiverSpec) -> None:
-    """Receive on a given port, as `dicomnode receive` does, until SIGTERM."""
+    """Receive on a given port, as `dicomnode receive` does, until SIGTERM.
+
+    It looks for what dead receivers left every `adopt_seconds`; in operation that is rarer.
+    """
     stop = threading.Event()
+    watch_module._ADOPT_SECONDS = spec.adopt_seconds  # type: ignore[misc]
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     _log_to(spec.folder)
     config = load(spec.config)
