@@ -34,9 +34,6 @@ from tests.support.workers import (
     wait_until,
 )
 
-# pynetdicom leaves the socket of a refused connection to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 class Cluster:
     """Hosts with a folder each; what they share is a bucket and a database."""

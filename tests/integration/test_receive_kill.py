@@ -67,8 +67,8 @@ class Sender:
 @pytest.mark.parametrize(
     ("data_path", "kills"),
     [
-        ("fast", 20),
-        ("pynetdicom", 5),
+        ("fast", 10),
+        ("pynetdicom", 3),
         pytest.param("fast", 200, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],
 )

@@ -179,8 +179,6 @@ def test_one_series_over_two_receivers_is_one_job_of_two_workers(
     assert not [each for each in entries if each["level"] == "error"]
 
 
-# pynetdicom leaves the socket of a refused connection to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_receiver_that_dies_leaves_its_open_series_to_another(config: Path, tmp_path: Path):
     with Crew() as crew, opened(config) as (_settings, database):
         ports = {name: free_port() for name in ("one", "two")}

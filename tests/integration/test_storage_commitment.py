@@ -19,6 +19,7 @@ from dicomnode.database.delivery_rows import get_delivery, list_commitments, ope
 from dicomnode.database.job_rows import already_sent
 from dicomnode.engine import JobQueue
 from dicomnode.model.commitment import CommitmentReport
+from dicomnode.pipeline import commitment as asking
 from dicomnode.pipeline.commitment import Commitments, take_report
 from dicomnode.pipeline.delivery import Delivery
 from dicomnode.receive.scp import StorageSCP
@@ -45,6 +46,12 @@ class NoSink:
 
     def instance_stored(self, *_: Any, **__: Any) -> None:
         raise AssertionError("nothing is stored here")
+
+
+@pytest.fixture(autouse=True)
+def _lingers_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most peers here do not report over the same association; theirs is not waited for long."""
+    monkeypatch.setattr(asking, "_LINGER_SECONDS", 0.5)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -341,8 +342,10 @@ def receive(config: Path, paths: list[Path], *, pipeline: str, close: bool = Tru
 def is_up(to: AEAddress, *, calling_ae_title: str = "CT") -> bool:
     """Whether a receiver answers to C-ECHO."""
     try:
+        # pynetdicom would leave the socket of a refused connection to the garbage collector.
+        socket.create_connection((to.host, to.port), timeout=5).close()
         echo(to, calling_ae_title=calling_ae_title, timeout_seconds=5)
-    except SendError:
+    except (OSError, SendError):
         return False
     return True
 
