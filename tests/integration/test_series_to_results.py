@@ -37,12 +37,12 @@ def node(data_dir):
                 "chest": {
                     "ae_title": "CHEST",
                     "destinations": ["out"],
-                    "completion": {"quiet_seconds": 8.0, "settle_seconds": 0.5},
+                    "completion": {"quiet_seconds": 4.0, "settle_seconds": 0.5},
                 },
                 "thin": {
                     "ae_title": "THIN",
                     "destinations": ["out"],
-                    "completion": {"quiet_seconds": 8.0, "settle_seconds": 0.5},
+                    "completion": {"quiet_seconds": 4.0, "settle_seconds": 0.5},
                     "selection": {
                         "best_of_study": [{"by": "SliceThickness", "order": "lowest"}],
                         "study_quiet_seconds": 1.0,
