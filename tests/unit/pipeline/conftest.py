@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import numpy as np
@@ -33,6 +34,10 @@ class FakeTriton:
 
     def on_behalf_of(self, _asker):
         return self
+
+    @contextmanager
+    def keeping_inputs(self):
+        yield self
 
     def check_contract(self, manifest):
         if self.fault is not None:
