@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -14,6 +16,7 @@ import pytest
 
 from dicomnode.database.job_rows import JobRow, list_deliveries, list_jobs
 from dicomnode.engine import JobQueue
+from dicomnode.errors import StateError
 from dicomnode.pipeline.steering import cancel_job, retry_job
 from tests.support.ct import make_series
 from tests.support.pacs import FlakyPacs
@@ -57,7 +60,7 @@ first_retry_seconds = 0.3
         self._parts = ExitStack()
 
     def __enter__(self) -> Self:
-        _settings, self._database = self._parts.enter_context(opened(self.config))
+        _settings, self.database = self._parts.enter_context(opened(self.config))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,7 +74,7 @@ first_retry_seconds = 0.3
         return Spec(config=self.config, folder=self.folder, **named)  # type: ignore[arg-type]
 
     def job(self, uid: str) -> JobRow:
-        with self._database.begin() as transaction:
+        with self.database.begin() as transaction:
             (job,) = list_jobs(transaction, series_instance_uid=uid)
             return job
 
@@ -81,7 +84,7 @@ first_retry_seconds = 0.3
         return (job.state, job.stage) == ("running", "infer")
 
     def is_delivered(self, uid: str) -> bool:
-        with self._database.begin() as transaction:
+        with self.database.begin() as transaction:
             (job,) = list_jobs(transaction, series_instance_uid=uid)
             rows = list_deliveries(transaction, job.id)
             return [each.state for each in rows] == ["delivered"]
@@ -95,9 +98,9 @@ first_retry_seconds = 0.3
         ]
 
     def steer(self, what: Callable[..., str], job_id: str) -> str:
-        jobs = JobQueue(self._database)
+        jobs = JobQueue(self.database)
         try:
-            return what(self._database, jobs, job_id)
+            return what(self.database, jobs, job_id)
         finally:
             jobs.close()
 
@@ -111,7 +114,7 @@ def site(tmp_path: Path, database_url: str) -> Iterator[Site]:
 def test_another_worker_resumes_what_a_killed_one_left_within_ten_seconds(site: Site):
     with Crew() as crew:
         # As in operation: nothing is hastened.
-        spec = site.spec(sweep_seconds=3.0, triton_seconds=2.0)
+        spec = site.spec(sweep_seconds=3.0, triton_seconds=0.8)
         crew.add("one", run_worker, spec)
         crew.add("two", run_worker, spec)
         wait_until(lambda: len(_workers(site)) == 2, 30, "both workers were up")
@@ -133,7 +136,7 @@ def test_another_worker_resumes_what_a_killed_one_left_within_ten_seconds(site: 
 
 def test_a_worker_wrongly_declared_dead_is_fenced_and_harms_nothing(site: Site):
     with Crew() as crew:
-        spec = site.spec(triton_seconds=1.5)
+        spec = site.spec(triton_seconds=0.8)
         crew.add("stale", run_worker, spec)
         uid = site.submit(2)
         wait_until(lambda: site.is_asking(uid), 20, "the models were asked")
@@ -165,7 +168,9 @@ def test_a_worker_wrongly_declared_dead_is_fenced_and_harms_nothing(site: Site):
 def test_a_series_that_kills_its_worker_is_given_up_while_others_go_on(site: Site):
     poison, healthy = site.submit(4), site.submit(5)
     with Crew() as crew:
-        crew.add("one", run_worker, site.spec(kills={poison: "always infer:begin"}))
+        crew.add(
+            "one", run_worker, site.spec(kills={poison: "always infer:begin"}, sweep_seconds=0.1)
+        )
         wait_until(lambda: site.job(poison).state == "failed", 60, "the series was given up")
         wait_until(lambda: site.is_delivered(healthy), 30, "the other series was delivered")
 
@@ -200,13 +205,34 @@ def test_a_job_that_was_given_up_can_be_taken_up_again(site: Site):
         wait_until(lambda: site.is_delivered(uid), 20, "the results were delivered")
 
 
+def test_of_operators_who_retry_at_the_same_time_one_is_in_time(site: Site):
+    uid = site.submit(9)
+    site.steer(cancel_job, site.job(uid).id)
+    job_id, jobs, at_once = site.job(uid).id, JobQueue(site.database), threading.Barrier(6)
+
+    def retry() -> bool:
+        at_once.wait(30)
+        try:
+            retry_job(site.database, jobs, job_id)
+        except StateError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        in_time = [each.result() for each in [pool.submit(retry) for _ in range(6)]]
+    jobs.close()
+
+    assert sorted(in_time) == [*[False] * 5, True]
+    assert (site.job(uid).state, site.job(uid).attempt) == ("queued", 2)
+
+
 def test_nothing_fails_when_postgresql_crashes_and_comes_back(tmp_path: Path):
     with Postgres() as server, FlakyPacs() as pacs:
         url = server.new_database()
         with Site(tmp_path, url, pacs) as site, Crew() as crew:
             crew.add("one", run_worker, site.spec(triton_seconds=0.5))
             crew.add("two", run_worker, site.spec(triton_seconds=0.5))
-            series = [site.submit(seed) for seed in range(20, 25)]
+            series = [site.submit(seed) for seed in range(20, 23)]
             wait_until(lambda: any(site.begun(uid, "infer") for uid in series), 20, "work began")
 
             server.stop()

@@ -50,6 +50,9 @@ class FakeTriton:
     def close(self) -> None:
         """Have nothing to close."""
 
+    def on_behalf_of(self, _asker: object) -> FakeTriton:
+        return self
+
     def is_ready(self, _models: Iterable[str] = ()) -> bool:
         return True
 
