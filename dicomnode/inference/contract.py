@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from dicomnode.inference.layout import tensor_shape
 from dicomnode.inference.schema import (
@@ -40,6 +40,16 @@ class Tensor:
     dtype: str
     shape: tuple[int, ...]
     optional: bool = False
+
+    @classmethod
+    def told(cls, found: Any, *, optional: bool = False) -> Self:
+        """Return the tensor that a server's metadata describe."""
+        return cls(
+            name=found.name,
+            dtype=found.datatype,
+            shape=tuple(int(length) for length in found.shape),
+            optional=optional,
+        )
 
     def __str__(self) -> str:
         return f"{self.dtype}{list(self.shape)}"
