@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import structlog
 
+# The commands that tests start would else be compiled anew at each of some hundred starts.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 CASES = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

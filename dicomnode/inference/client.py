@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -25,7 +25,8 @@ from dicomnode.errors import (
 )
 from dicomnode.inference.calls import Deaths, repeat, wait_for_answer
 from dicomnode.inference.channel import Credentials, is_loopback, open_channel
-from dicomnode.inference.contract import Tensor, differences, is_resolved, resolve
+from dicomnode.inference.contract import describe, differences, is_resolved, resolve
+from dicomnode.inference.kept import KeptTensors
 from dicomnode.inference.measured import measured, trace_headers
 from dicomnode.inference.regions import RegisteredRegions
 from dicomnode.inference.schema import Manifest
@@ -97,6 +98,7 @@ class TritonClient:
         self._deaths = Deaths()
         local = is_loopback(address) if shared_memory is None else shared_memory
         self._regions = RegisteredRegions(self._client, address=address, allowed=local)
+        self._places: RegisteredRegions | KeptTensors = self._regions
 
     def __enter__(self) -> Self:
         return self
@@ -119,6 +121,14 @@ class TritonClient:
         view = copy.copy(self)
         view._asker = asker  # noqa: SLF001  (its own, a moment old)
         return view
+
+    @contextmanager
+    def keeping_inputs(self) -> Iterator[Self]:
+        """Yield a client that puts a read-only array into shared memory once, for all its calls."""
+        with ExitStack() as until:
+            keeping = copy.copy(self)
+            keeping._places = KeptTensors(self._regions, until)  # noqa: SLF001  (of this class)
+            yield keeping
 
     def is_ready(self, models: Iterable[str] = ()) -> bool:
         """Whether the server answers and all of `models` can be asked, now."""
@@ -192,10 +202,8 @@ class TritonClient:
 
     def server_identity(self) -> str:
         """Return name and version of the server as it says itself: ``triton 2.51.0``."""
-        metadata = self._ask(
-            lambda: self._client.get_server_metadata(client_timeout=_STATE_SECONDS)
-        )
-        return f"{metadata.name} {metadata.version}"
+        told = self._ask(lambda: self._client.get_server_metadata(client_timeout=_STATE_SECONDS))
+        return f"{told.name} {told.version}"
 
     def check_contract(self, manifest: Manifest) -> Manifest:
         """Hold the manifest against the server's model.
@@ -218,8 +226,8 @@ class TritonClient:
             lambda: self._client.get_model_config(name, version, client_timeout=_STATE_SECONDS)
         ).config
         optional = {each.name for each in config.input if each.optional}
-        inputs = [_tensor(each, optional=each.name in optional) for each in found.inputs]
-        outputs = [_tensor(each) for each in found.outputs]
+        inputs = [describe(each, optional=each.name in optional) for each in found.inputs]
+        outputs = [describe(each) for each in found.outputs]
         resolved = resolve(manifest, inputs=inputs, outputs=outputs)
         faults = list(differences(resolved, inputs=inputs, outputs=outputs))
         windows = manifest.input.windows
@@ -345,7 +353,7 @@ class TritonClient:
         self._regions.sweep_now_and_then()
         with ExitStack() as regions, measured(model):
             asked = [
-                input_tensor(name, array, self._regions, regions) for name, array in inputs.items()
+                input_tensor(name, array, self._places, regions) for name, array in inputs.items()
             ]
             wanted: list[Any] = []
             shared: dict[str, NDArray[Any]] = {}
@@ -385,12 +393,3 @@ class TritonClient:
         self, call: Callable[[], _Answer], *, timeout_sentence: str = "no answer in time"
     ) -> _Answer:
         return ask(call, address=self.address, timeout_sentence=timeout_sentence)
-
-
-def _tensor(found: Any, *, optional: bool = False) -> Tensor:
-    return Tensor(
-        name=found.name,
-        dtype=found.datatype,
-        shape=tuple(int(length) for length in found.shape),
-        optional=optional,
-    )

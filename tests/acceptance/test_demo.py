@@ -99,24 +99,6 @@ def test_process_finds_the_same_in_the_same_files(demo, processed):
     assert series["findings"]["classifications"] == findings["classifications"]
 
 
-def test_process_of_no_dicom_says_so(tmp_path):
-    (tmp_path / "papers").mkdir()
-    (tmp_path / "papers" / "notes.txt").write_text("no DICOM here")
-
-    ended = run_command("process", tmp_path / "papers", "--out", tmp_path / "out", cwd=tmp_path)
-
-    assert ended.returncode == 1
-    assert "no CT series was found" in ended.stderr
-    assert "notes.txt" in ended.stderr
-    assert not (tmp_path / "out").exists()
-
-
-def test_process_of_nothing_at_all_is_a_usage_error(tmp_path):
-    ended = run_command("process", tmp_path / "absent", "--out", tmp_path / "out", cwd=tmp_path)
-
-    assert ended.returncode == 2
-
-
 def test_process_of_a_series_with_a_hole_makes_an_sr_that_says_why(write_phantom, triton, tmp_path):
     paths = write_phantom(tmp_path / "ct")
     paths[17].unlink()

@@ -97,7 +97,9 @@ def test_the_same_series_sent_again_changes_nothing(results, node, orthanc, phan
 
 
 @pytest.mark.cases
-@pytest.mark.parametrize("name", ["lidc-idri-0001", "cmb-crc-msb-01068-lung"])
+@pytest.mark.parametrize(
+    "name", ["lidc-idri-0001", pytest.param("cmb-crc-msb-01068-lung", marks=pytest.mark.slow)]
+)
 def test_a_real_series_comes_back_as_seg_and_sr_on_its_grid(name, unpack, node, orthanc, tmp_path):
     paths = unpack(name)
     before = orthanc.instances()

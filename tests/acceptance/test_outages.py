@@ -32,8 +32,8 @@ def dimse(port, **more):
         "host": "127.0.0.1",
         "port": port,
         "timeout_seconds": 10,
-        "first_retry_seconds": 1,
-        "longest_retry_seconds": 2,
+        "first_retry_seconds": 0.3,
+        "longest_retry_seconds": 1,
         "max_attempts": 50,
     } | more
 

@@ -6,12 +6,14 @@ and what was sent twice is counted.  The counts are printed (``pytest -s``).
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import random
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,14 +42,24 @@ from tests.support.workers import (
     wait_until,
 )
 
-# pynetdicom leaves the socket of a refused connection to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+# pynetdicom leaves the socket of a refused connection to the garbage collector, which tells of it.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("collects_its_garbage"),
+]
 
 SENDERS = 3
 SLICES = 8
 WORKERS = ("worker-a", "worker-b", "worker-c")
 RECEIVERS = ("receiver-a", "receiver-b")
 SETTLED_SECONDS = 120.0
+
+
+@pytest.fixture
+def collects_its_garbage() -> Iterator[None]:
+    """So that it is told of here, and not in a test that comes later."""
+    yield
+    gc.collect()
 
 
 @dataclass(frozen=True)
@@ -57,9 +69,10 @@ class Weather:
     seconds: float
     kill_every_seconds: tuple[float, float] = (1.0, 2.5)
     series_every_seconds: float = 0.5
+    quiet_seconds: float = 3.0
 
 
-SQUALL = Weather(seconds=10.0)
+SQUALL = Weather(seconds=6.0, quiet_seconds=1.5)
 LONG_STORM = Weather(seconds=600.0, kill_every_seconds=(2.0, 6.0), series_every_seconds=3.0)
 
 
@@ -142,7 +155,7 @@ reserve_bytes = 0
 ae_title = "PLAIN"
 destinations = ["pacs"]
 [pipelines.plain.completion]
-quiet_seconds = 3.0
+quiet_seconds = {weather.quiet_seconds}
 [destinations.pacs]
 kind = "dimse"
 ae_title = "PACS"

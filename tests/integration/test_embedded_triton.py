@@ -135,8 +135,9 @@ def test_a_killed_server_comes_back_at_the_same_address(server: EmbeddedTriton):
     "whom", ["the server", pytest.param("server and guardian", marks=pytest.mark.slow)]
 )
 def test_a_server_that_lives_and_does_not_answer_is_started_again(
-    tmp_path: Path, test_models: Path, whom: str
+    tmp_path: Path, test_models: Path, whom: str, monkeypatch
 ):
+    monkeypatch.setattr(embedded, "_ASK_SECONDS", 0.5)
     with EmbeddedTriton(
         repositories=[test_models], run_dir=tmp_path, startup_seconds=60, hung_seconds=0.2
     ) as server:
@@ -214,6 +215,8 @@ def test_instances_compute_at_once_with_as_many_threads_as_configured(tmp_path: 
 def test_a_model_whose_process_died_comes_back(server: EmbeddedTriton, monkeypatch):
     monkeypatch.setattr(embedded, "_LEFT_LYING_SECONDS", 0.5)
     monkeypatch.setattr(embedded, "_ASK_SECONDS", 0.3)
+    # Triton would wait for the answer to the request that the process died of.
+    monkeypatch.setattr(embedded, "_KILL_AFTER_SECONDS", 0.5)
     with TritonClient(server.address, timeout_seconds=1, shared_memory=False) as client:
         with pytest.raises(Exception, match="inference server"):
             client.infer("awkward", order(DIE), LABELS)
@@ -223,24 +226,7 @@ def test_a_model_whose_process_died_comes_back(server: EmbeddedTriton, monkeypat
         assert not client.infer("awkward", order(0), LABELS)["LABELS"].any()
 
 
-def test_nothing_is_left_after_stop(tmp_path: Path, test_models: Path):
-    server = EmbeddedTriton(repositories=[test_models], run_dir=tmp_path, startup_seconds=60)
-    before = {each.pid for each in descendants(os.getpid())}
-    server.start()
-    assert regions_of(server)
-    started = [each for each in descendants(os.getpid()) if each.pid not in before]
-
-    server.stop()
-    server.stop()
-
-    assert {"tritonserver"} < {each.name for each in started}
-    assert not [each for each in descendants(os.getpid()) if each.pid not in before]
-    assert regions_of(server) == []
-    assert not server.is_up()
-
-
-@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
-def test_kill_9_of_the_node_leaves_no_orphan(tmp_path: Path, test_models: Path, busy: bool):
+def test_kill_9_of_the_node_leaves_no_orphan_of_a_busy_server(tmp_path: Path, test_models: Path):
     node = subprocess.Popen(
         [sys.executable, "-c", NODE, str(test_models), str(tmp_path)],
         stdout=subprocess.DEVNULL,
@@ -251,12 +237,11 @@ def test_kill_9_of_the_node_leaves_no_orphan(tmp_path: Path, test_models: Path, 
         address = (tmp_path / "address").read_text()
         children = {each.pid for each in descendants(node.pid)}
         assert len(children) == 5  # guardian, server, three models
-        if busy:
-            with (
-                TritonClient(address, timeout_seconds=0.5) as client,
-                pytest.raises(Exception, match="did not answer"),
-            ):
-                client.infer("awkward", order(STALL, 6000), LABELS)
+        with (
+            TritonClient(address, timeout_seconds=0.5) as client,
+            pytest.raises(Exception, match="did not answer"),
+        ):
+            client.infer("awkward", order(STALL, 6000), LABELS)
     finally:
         node.kill()
         node.wait()
@@ -267,17 +252,34 @@ def test_kill_9_of_the_node_leaves_no_orphan(tmp_path: Path, test_models: Path, 
     assert regions_of(server) == []
 
 
-def test_what_a_killed_guardian_left_is_cleared_at_the_next_start(tmp_path: Path):
+def test_what_a_killed_guardian_left_is_cleared_and_nothing_is_left_after_stop(
+    tmp_path: Path, test_models: Path
+):
     write_model(tmp_path / "models" / "site", "class TritonPythonModel:\n    pass\n")
     server = EmbeddedTriton(
-        repositories=[tmp_path / "models"], run_dir=tmp_path / "run", startup_seconds=60
+        repositories=[test_models, tmp_path / "models"],
+        run_dir=tmp_path / "run",
+        startup_seconds=60,
     )
     left = FOLDER / f"{server._region_prefix}1-left"
     left.write_bytes(b"left")
+    before = {each.pid for each in descendants(os.getpid())}
 
-    with server:
-        assert not left.exists()
-        assert regions_of(server)
+    server.start()
+    assert not left.exists()
+    assert regions_of(server)
+    started = [each for each in descendants(os.getpid()) if each.pid not in before]
+    # Several repositories are served together.
+    with TritonClient(server.address, timeout_seconds=5) as client:
+        assert client.is_ready(["threshold", "site"])
+
+    server.stop()
+    server.stop()
+
+    assert {"tritonserver"} < {each.name for each in started}
+    assert not [each for each in descendants(os.getpid()) if each.pid not in before]
+    assert regions_of(server) == []
+    assert not server.is_up()
 
 
 def is_alive(pid: int) -> bool:
@@ -303,18 +305,6 @@ def test_a_model_that_fails_to_load_is_told_in_its_own_words(tmp_path: Path):
         server.start()
 
     assert "the weights are not here" in server.log_file.read_text()
-
-
-def test_several_repositories_are_served_together(tmp_path: Path, test_models: Path):
-    write_model(tmp_path / "models" / "site", "class TritonPythonModel:\n    pass\n")
-    server = EmbeddedTriton(
-        repositories=[test_models, tmp_path / "models"],
-        run_dir=tmp_path / "run",
-        startup_seconds=60,
-    )
-
-    with server, TritonClient(server.address, timeout_seconds=5) as client:
-        assert client.is_ready(["threshold", "site"])
 
 
 def test_a_model_in_two_repositories_is_refused_by_name(tmp_path: Path, test_models: Path):

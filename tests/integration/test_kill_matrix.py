@@ -6,6 +6,7 @@ started again whenever they die.  A few points are always tried, all of them in 
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,16 +53,18 @@ SECONDS = 90.0
 
 
 class RefusesFirst(FlakyPacs):
-    """Has no room for an instance when it comes for the first time."""
+    """Has no room for anything until `makes_room` is set.
+
+    A worker that hears of it may die of another series before it decides to try again, so once
+    is not enough.
+    """
 
     def __init__(self) -> None:
         super().__init__(ae_title="SHAKY")
-        self._seen: set[str] = set()
+        self.makes_room = threading.Event()
 
     def _stored(self, event: evt.Event) -> int:
-        uid = str(event.request.AffectedSOPInstanceUID)
-        if uid not in self._seen:
-            self._seen.add(uid)
+        if not self.makes_room.is_set():
             self.attempts += 1
             return 0xA700
         return super()._stored(event)
@@ -131,7 +134,9 @@ kind = "dimse"
 ae_title = "SHAKY"
 host = "127.0.0.1"
 port = {shaky.port}
+max_attempts = 100
 first_retry_seconds = 0.3
+longest_retry_seconds = 0.5
 """)
     return path
 
@@ -158,12 +163,16 @@ def run_campaign(folder: Path, url: str, points: tuple[str, ...]) -> Campaign:
             crew.add("one", run_worker, spec)
             crew.add("two", run_worker, spec)
 
+            again = {uid for point, uid in series.items() if point.startswith("again")}
+
             def is_over() -> bool:
+                dead = {each.name for each in (folder / "killed").glob("*")}
+                if again <= dead:
+                    shaky.makes_room.set()
                 with database.begin() as transaction:
                     jobs = list_jobs(transaction)
                     rows = [each for job in jobs for each in list_deliveries(transaction, job.id)]
-                dead = len(list((folder / "killed").glob("*")))
-                return dead == len(jobs) == len(rows) == len(points) and all(
+                return len(dead) == len(jobs) == len(rows) == len(points) and all(
                     each.state == "delivered" for each in rows
                 )
 

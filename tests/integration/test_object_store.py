@@ -13,7 +13,7 @@ import pytest
 from dicomnode.config import load
 from dicomnode.database.job_rows import list_deliveries, list_jobs
 from dicomnode.database.series_rows import list_instances, list_series
-from dicomnode.node import Node
+from dicomnode.node.composition import Node
 from dicomnode.send.outcome import StoreOutcome
 from dicomnode.send.store_scu import send_instances
 from dicomnode.spool.part10 import read_stored
@@ -35,9 +35,6 @@ from tests.support.workers import (
     run_worker,
     wait_until,
 )
-
-# pynetdicom leaves the socket of a refused connection to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 class Cluster:

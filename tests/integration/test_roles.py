@@ -1,4 +1,7 @@
-"""The roles as commands of their own: two receivers, two workers, a console, one series."""
+"""The roles as commands of their own: two receivers, two workers, a console, one series.
+
+What becomes of what a receiver that died left open is asked of receivers in forked processes.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,14 @@ from typing import Self
 import httpx
 import pytest
 
+from dicomnode.database.series_rows import list_series
 from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.send.store_scu import send_instances
 from dicomnode.standard.ae import AEAddress
 from tests.support.ct import make_series
 from tests.support.pacs import FlakyPacs
-from tests.support.workers import wait_until
+from tests.support.web_archive import free_port
+from tests.support.workers import Crew, ReceiverSpec, is_up, opened, run_receiver, wait_until
 
 COMMAND = Path(sys.executable).with_name("dicomnode")
 SLICES = 10
@@ -65,14 +70,12 @@ class Role:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def stop(self) -> int:
-        """Ask it to stop; return its exit code."""
+    def ask_to_stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(30)
 
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait(10)
+    def wait(self) -> int:
+        """Wait for its end; return its exit code."""
+        return self._process.wait(30)
 
     def address(self) -> AEAddress:
         (found,) = [each for each in self.lines if each.startswith("DICOM storage")]
@@ -168,13 +171,29 @@ def test_one_series_over_two_receivers_is_one_job_of_two_workers(
             "inference": "ready",
         }
 
-        # A receiver that dies leaves its open series to the other.
-        late = make_series(tmp_path / "late", shape_kji=(SLICES, 19, 17))
-        send(late, two.address())
-        two.kill()
-        pacs.wait_for(4, 40)
-
-        assert [each.stop() for each in (one, analyzes, delivers, console)] == [0, 0, 0, 0]
+        for role in started:
+            role.ask_to_stop()
+        assert [role.wait() for role in started] == [0] * len(started)
     log = (config.parent / "roles.log").read_text().splitlines()
     entries = [json.loads(each) for each in log if each.startswith("{")]
     assert not [each for each in entries if each["level"] == "error"]
+
+
+def test_a_receiver_that_dies_leaves_its_open_series_to_another(config: Path, tmp_path: Path):
+    with Crew() as crew, opened(config) as (_settings, database):
+        ports = {name: free_port() for name in ("one", "two")}
+        for name, port in ports.items():
+            crew.add(name, run_receiver, ReceiverSpec(config=config, folder=tmp_path, port=port))
+        addresses = {name: AEAddress("PLAIN", "127.0.0.1", port) for name, port in ports.items()}
+        for name, to in addresses.items():
+            wait_until(lambda to=to: is_up(to), 30, f"receiver {name} was up")
+
+        send(make_series(tmp_path / "ct", shape_kji=(SLICES, 19, 17)), addresses["two"])
+        crew.dismiss("two")
+
+        def is_closed() -> bool:
+            with database.begin() as transaction:
+                found = [(each.state, each.instance_count) for each in list_series(transaction)]
+            return found == [("closed", SLICES)]
+
+        wait_until(is_closed, 30, "the other closed the series")

@@ -23,7 +23,9 @@ from dicomnode.database.delivery_rows import (
 )
 from dicomnode.engine import JobQueue
 from dicomnode.model.commitment import CommitmentReport
-from dicomnode.pipeline.commitment import Commitments, take_report
+from dicomnode.pipeline import commitment as asking
+from dicomnode.pipeline.commitment import Commitments
+from dicomnode.pipeline.commitment_answers import take_report
 from dicomnode.pipeline.delivery import Delivery
 from dicomnode.receive.scp import StorageSCP
 from dicomnode.spool.instances import InstanceStore
@@ -49,6 +51,12 @@ class NoSink:
 
     def instance_stored(self, *_: Any, **__: Any) -> None:
         raise AssertionError("nothing is stored here")
+
+
+@pytest.fixture(autouse=True)
+def _lingers_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most peers here do not report over the same association; theirs is not waited for long."""
+    monkeypatch.setattr(asking, "_LINGER_SECONDS", 0.5)
 
 
 @pytest.fixture

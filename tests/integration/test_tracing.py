@@ -12,6 +12,7 @@ import pytest
 from dicomnode import tracing
 from dicomnode.errors import InferenceRejected, StateError
 from dicomnode.inference.client import TritonClient
+from dicomnode.tracing import otlp
 from tests.support.certificates import Authority
 from tests.support.otlp import Collector
 from tests.support.scripted_triton import Script, serving
@@ -181,7 +182,8 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch):
         )
 
 
-def test_a_collector_that_is_away_costs_the_spans_only():
+def test_a_collector_that_is_away_costs_the_spans_only(monkeypatch):
+    monkeypatch.setattr(otlp, "_CLOSE_MILLISECONDS", 200)
     tracing.start(
         "http://127.0.0.1:1", headers_file=None, ca_file=None, sample_ratio=1.0, version="1"
     )

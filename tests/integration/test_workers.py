@@ -114,7 +114,7 @@ def site(tmp_path: Path, database_url: str) -> Iterator[Site]:
 def test_another_worker_resumes_what_a_killed_one_left_within_ten_seconds(site: Site):
     with Crew() as crew:
         # As in operation: nothing is hastened.
-        spec = site.spec(sweep_seconds=1.0, triton_seconds=2.0)
+        spec = site.spec(sweep_seconds=1.0, triton_seconds=0.8)
         crew.add("one", run_worker, spec)
         crew.add("two", run_worker, spec)
         wait_until(lambda: len(_workers(site)) == 2, 30, "both workers were up")
@@ -136,7 +136,7 @@ def test_another_worker_resumes_what_a_killed_one_left_within_ten_seconds(site: 
 
 def test_a_worker_wrongly_declared_dead_is_fenced_and_harms_nothing(site: Site):
     with Crew() as crew:
-        spec = site.spec(triton_seconds=1.5)
+        spec = site.spec(triton_seconds=0.8)
         crew.add("stale", run_worker, spec)
         uid = site.submit(2)
         wait_until(lambda: site.is_asking(uid), 20, "the models were asked")
@@ -168,7 +168,9 @@ def test_a_worker_wrongly_declared_dead_is_fenced_and_harms_nothing(site: Site):
 def test_a_series_that_kills_its_worker_is_given_up_while_others_go_on(site: Site):
     poison, healthy = site.submit(4), site.submit(5)
     with Crew() as crew:
-        crew.add("one", run_worker, site.spec(kills={poison: "always infer:begin"}))
+        crew.add(
+            "one", run_worker, site.spec(kills={poison: "always infer:begin"}, sweep_seconds=0.1)
+        )
         wait_until(lambda: site.job(poison).state == "failed", 60, "the series was given up")
         wait_until(lambda: site.is_delivered(healthy), 30, "the other series was delivered")
 
@@ -230,7 +232,7 @@ def test_nothing_fails_when_postgresql_crashes_and_comes_back(tmp_path: Path):
         with Site(tmp_path, url, pacs) as site, Crew() as crew:
             crew.add("one", run_worker, site.spec(triton_seconds=0.5))
             crew.add("two", run_worker, site.spec(triton_seconds=0.5))
-            series = [site.submit(seed) for seed in range(20, 25)]
+            series = [site.submit(seed) for seed in range(20, 23)]
             wait_until(lambda: any(site.begun(uid, "infer") for uid in series), 20, "work began")
 
             server.stop()

@@ -58,7 +58,7 @@ def write_config(path: Path, **sections: Any) -> Path:
     return path
 
 
-def pipeline(*destinations: str, quiet_seconds: float = 1.0, **more: Any) -> dict[str, Any]:
+def pipeline(*destinations: str, quiet_seconds: float = 0.5, **more: Any) -> dict[str, Any]:
     """Return a section ``pipelines`` with one pipeline, called AE title CHEST."""
     one = {"ae_title": "CHEST", "destinations": list(destinations)} | more
     return {"chest": one | {"completion": {"quiet_seconds": quiet_seconds}}}

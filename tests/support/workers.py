@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,15 +25,17 @@ from dicomnode.database import Database, open_database
 from dicomnode.database.series_rows import close_series, record_instance
 from dicomnode.engine import Engine, JobQueue
 from dicomnode.errors import SendError
-from dicomnode.node import Node
+from dicomnode.node.composition import Node
 from dicomnode.node.housekeeping import Chore, Housekeeper
 from dicomnode.node.triton import open_triton
 from dicomnode.pipeline import delivery as delivery_module
 from dicomnode.pipeline import workflows as workflows_module
+from dicomnode.pipeline.enqueue import queues, submit
 from dicomnode.pipeline.looking_after import park_broken
 from dicomnode.pipeline.setup import build_setups
-from dicomnode.pipeline.workflows import Workflows, queues, submit
+from dicomnode.pipeline.workflows import Workflows
 from dicomnode.send.store_scu import echo
+from dicomnode.series import watch as watch_module
 from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.storage import open_storage
@@ -347,8 +350,10 @@ def receive(config: Path, paths: list[Path], *, pipeline: str, close: bool = Tru
 def is_up(to: AEAddress, *, calling_ae_title: str = "CT") -> bool:
     """Whether a receiver answers to C-ECHO."""
     try:
+        # pynetdicom would leave the socket of a refused connection to the garbage collector.
+        socket.create_connection((to.host, to.port), timeout=5).close()
         echo(to, calling_ae_title=calling_ae_title, timeout_seconds=5)
-    except SendError:
+    except (OSError, SendError):
         return False
     return True
 
@@ -360,11 +365,16 @@ class ReceiverSpec:
     config: Path
     folder: Path
     port: int
+    adopt_seconds: float = 1.0
 
 
 def run_receiver(spec: ReceiverSpec) -> None:
-    """Receive on a given port, as `dicomnode receive` does, until SIGTERM."""
+    """Receive on a given port, as `dicomnode receive` does, until SIGTERM.
+
+    It looks for what dead receivers left every `adopt_seconds`; in operation that is rarer.
+    """
     stop = threading.Event()
+    watch_module._ADOPT_SECONDS = spec.adopt_seconds  # type: ignore[misc]
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     _log_to(spec.folder)
     config = load(spec.config)

@@ -102,3 +102,19 @@ def test_a_bar_shows_how_far_the_series_are(process, tmp_path, monkeypatch):
     assert [each["completed"] for each in told] == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8]
     assert told[6]["description"] == "series 2 of 2: assemble"
     assert len(list((tmp_path / "out").rglob("seg.dcm"))) == 2
+
+
+def test_a_folder_without_dicom_is_told_with_what_lies_there(process, tmp_path):
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "notes.txt").write_text("no DICOM here")
+
+    told = process(tmp_path / "papers", "--out", tmp_path / "out")
+
+    assert told.exit_code == 1
+    assert "no CT series was found" in told.stderr
+    assert "notes.txt" in told.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_at_all_is_a_usage_error(process, tmp_path):
+    assert process(tmp_path / "absent", "--out", tmp_path / "out").exit_code == 2
