@@ -126,6 +126,7 @@ class SessionLeases:
     def release(self, name: str) -> None:
         """Give the lease back."""
         self._held.discard(name)
+        self._lost.discard(name)
         self._locks.unlock(_lock_key(name))
 
     def keep(self) -> bool:

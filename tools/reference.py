@@ -49,6 +49,7 @@ OTHER_REASONS = """\
 | --- | --- | --- |
 | `later_revision` | superseded | Later instances came; their revision has its own job. |
 | `study_open` | waiting | The best series is chosen when its study has been quiet for a while. |
+| `model_busy` | waiting | Other calls have the model; it goes on by itself when its turn comes. |
 | `not_selected` | not_selected | The sentence names the rule that did not pass. |
 | `given_up` | failed | Its worker died over it too often: look at the log. |""".splitlines()
 

@@ -1,163 +1,56 @@
 """Time from the last acknowledged instance to SEG and SR stored at the destination.
 
-    python benchmarks/pipeline/run.py --slices 100 300 --series 1 4 --workers 1 2
+    python benchmarks/pipeline/run.py
+    python benchmarks/pipeline/run.py --slices 300 --series 1 --workers 1 --repeats 7
 
 Each run has a fresh node in processes of its own (a receiver and workers) on one Triton with the
 reference models, and an archive that keeps what it is sent.  The series are synthetic chest CT of
 512 x 512, each with its own UIDs.  A short series for each worker goes through before the clock
-starts, unless ``--first`` asks for the first after a start.  Prints a table in Markdown.
+starts, unless ``--first`` asks for the first after a start.  Rows are run in turn, all of them as
+often as asked; of a row that would send more than ``--most-instances`` none is made.  A run fails
+that loses a series or has results of one twice.  Prints a table in Markdown, and removes what it
+wrote.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
+import os
+import shutil
+import signal
+import statistics
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
+from measuring import RESULT_STAGES, Run, measure
+from processes import with_descendants
+
 from dicomnode import log
-from dicomnode.database import open_database
-from dicomnode.database.job_rows import JobRow, list_deliveries, list_jobs
-from dicomnode.demo.phantom import write_series
+from dicomnode.demo.phantom import chest_ct, write_series
+from dicomnode.demo.series import write_ct_series
 from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.manifest import SHIPPED_MODELS
-from dicomnode.receive.archive import Archive
-from dicomnode.send.store_scu import send_instances
-from dicomnode.standard.ae import AEAddress
 
-COMMAND = Path(sys.executable).with_name("dicomnode")
-QUIET_SECONDS = 1.0
 LENGTH_MM = 320.0
-DEADLINE_SECONDS = 900.0
-MODEL_STAGES = ("segment", "classify")
-
-
-def check(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise SystemExit(otherwise)
-
-
-@contextmanager
-def role(config: Path, name: str) -> Iterator[list[str]]:
-    """Run ``dicomnode NAME`` and yield its lines once it is ready."""
-    lines: list[str] = []
-    with (config.parent / f"{name}.log").open("ab") as errors:
-        process = subprocess.Popen(
-            [COMMAND, name, "--config", str(config)],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-    try:
-        for line in process.stdout or ():
-            lines.append(line.strip())
-            if lines[-1] == "ready":
-                break
-        yield lines
-    finally:
-        process.terminate()
-        process.wait(60)
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def measure(
-    series: list[list[Path]], *, warm: list[list[Path]], workers: int, triton: str, folder: Path
-) -> tuple[list[float], list[JobRow], float]:
-    """Send all series at once; return the time of each, the jobs, and the time until all ended.
-
-    Those of `warm` go before, and are not counted.
-    """
-    archive = Archive(folder / "archive", ae_title="ARCHIVE")
-    archive.start()
-    config = folder / "dicomnode.toml"
-    config.write_text(f"""
-data_dir = "{folder / "data"}"
-work_concurrency = 2
-[receive]
-port = 0
-reserve_bytes = 0
-[inference]
-triton = "{triton}"
-[log]
-form = "json"
-level = "warning"
-[pipelines.bench]
-ae_title = "BENCH"
-destinations = ["archive"]
-[pipelines.bench.completion]
-quiet_seconds = {QUIET_SECONDS}
-[destinations.archive]
-kind = "dimse"
-ae_title = "ARCHIVE"
-host = "127.0.0.1"
-port = {archive.port}
-concurrency = 4
-""")
-    acknowledged: dict[int, float] = {}
-    with ExitStack() as stack:
-        stack.callback(archive.stop)
-        lines = stack.enter_context(role(config, "receive"))
-        (found,) = [each for each in lines if each.startswith("DICOM storage")]
-        to = AEAddress.parse(found.rpartition(" ")[2])
-        for _ in range(workers):
-            stack.enter_context(role(config, "work"))
-
-        def send(number: int, files: list[Path]) -> None:
-            outcomes = send_instances(files, to=to, calling_ae_title="BENCH", timeout_seconds=120)
-            check(all(each.accepted for each in outcomes), "an instance was refused")
-            acknowledged[number] = time.time()
-
-        def send_all(group: list[list[Path]]) -> None:
-            threads = [threading.Thread(target=send, args=each) for each in enumerate(group)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-
-        database = open_database("sqlite", data_dir=folder / "data")
-        try:
-            former: set[str] = set()
-            if warm:
-                send_all(warm)
-                _wait(database, len(warm), former)
-                with database.begin() as transaction:
-                    former = {job.id for job in list_jobs(transaction)}
-                acknowledged.clear()
-            send_all(series)
-            delivered = _wait(database, len(series), former)
-            with database.begin() as transaction:
-                jobs = [job for job in list_jobs(transaction) if job.id not in former]
-        finally:
-            database.close()
-    last = sorted(acknowledged.values())
-    ends = sorted(delivered)
-    each = [end - begin for begin, end in zip(last, ends, strict=True)]
-    return each, jobs, ends[-1] - last[0]
-
-
-def _wait(database, count: int, former: set[str]) -> list[float]:
-    """Return when each delivery ended, from the records; those of former jobs are left out."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    pause = threading.Event()
-    while time.monotonic() < deadline:
-        with database.begin() as transaction:
-            rows = [
-                row
-                for job in list_jobs(transaction)
-                if job.id not in former
-                for row in list_deliveries(transaction, job.id)
-            ]
-        if len(rows) == count and all(row.state == "delivered" for row in rows):
-            return [row.updated_at.timestamp() for row in rows]
-        check(all(row.state != "parked" for row in rows), "a delivery was parked")
-        pause.wait(0.1)
-    raise SystemExit(f"not all of {count} series were delivered in {DEADLINE_SECONDS:g} s")
+IN_PLANE_MM = 0.7
+COLUMNS = (
+    "slices",
+    "series",
+    "workers",
+    "last s",
+    "all s",
+    "assemble",
+    "models",
+    "results",
+    "deliver",
+    "node's own s",
+    "computing s",
+    "all / computing alone",
+    "worker MiB",
+    "Triton MiB",
+)
 
 
 def main() -> None:
@@ -165,61 +58,112 @@ def main() -> None:
     parser.add_argument("--slices", type=int, nargs="+", default=[100, 300, 1000])
     parser.add_argument("--series", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--most-instances", type=int, default=4800)
     parser.add_argument("--first", action="store_true", help="the first series after a start")
+    parser.add_argument("--folder", type=Path, help="where to work; a temporary one by default")
     asked = parser.parse_args()
     log.configure(form="json", level="error")
-    print(
-        "| slices | series | workers | last s | all s | assemble | models | results | deliver "
-        "| node's own s |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory(prefix="bench-pipeline-") as scratch, ExitStack() as stack:
-        root = Path(scratch)
+    # Ended from outside, it still stops what it started and removes what it wrote.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    print(f"load average at the start: {os.getloadavg()[0]:.1f}\n")
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
+    with ExitStack() as stack:
+        root = Path(
+            stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="bench-pipeline-", dir=asked.folder)
+            )
+        )
         server = EmbeddedTriton(
             repositories=[SHIPPED_MODELS], run_dir=root / "triton", startup_seconds=120
         )
         stack.enter_context(server)
+        triton_pids = with_descendants([os.getpid()]) - {os.getpid()}
         short = [
             list(write_series(root / f"short-{n}", slices=40, uid_seed=1000 + n))
             for n in range(0 if asked.first else max(asked.workers))
         ]
         for slices in asked.slices:
-            made: list[list[Path]] = []
-            for number in range(max(asked.series)):
-                folder = root / f"ct-{slices}-{number}"
-                spacing = (LENGTH_MM / slices, 0.7, 0.7)
-                made.append(
-                    list(
-                        write_series(folder, slices=slices, spacing_kji_mm=spacing, uid_seed=number)
-                    )
-                )
-            for count in asked.series:
-                for workers in asked.workers:
-                    folder = Path(tempfile.mkdtemp(dir=root))
-                    each, jobs, whole = measure(
-                        made[:count],
-                        warm=short[:workers],
-                        workers=workers,
-                        triton=server.address,
-                        folder=folder,
-                    )
-                    _print_row(slices, count, workers, each, jobs, whole)
+            counts = [each for each in asked.series if each * slices <= asked.most_instances]
+            if not counts:
+                continue
+            made = _make(root / f"ct-{slices}", slices, max(counts))
+            rows = [(count, workers) for count in counts for workers in asked.workers]
+            runs: dict[tuple[int, int], list[Run]] = {row: [] for row in rows}
+            for _ in range(asked.repeats):
+                for count, workers in rows:
+                    with tempfile.TemporaryDirectory(dir=root) as folder:
+                        runs[count, workers].append(
+                            measure(
+                                made[:count],
+                                warm=short[:workers],
+                                workers=workers,
+                                triton=server.address,
+                                triton_pids=triton_pids,
+                                folder=Path(folder),
+                            )
+                        )
+            alone = _alone(runs)
+            for (count, workers), found in runs.items():
+                print(_row(slices, count, workers, found, alone), flush=True)
+            shutil.rmtree(root / f"ct-{slices}")
+    print(f"\nload average at the end: {os.getloadavg()[0]:.1f}")
 
 
-def _print_row(
-    slices: int, count: int, workers: int, each: list[float], jobs: list[JobRow], whole: float
-) -> None:
-    def mean(*stages: str) -> float:
-        return sum(job.seconds.get(stage, 0.0) for job in jobs for stage in stages) / len(jobs)
+def _make(folder: Path, slices: int, count: int) -> list[list[Path]]:
+    """Write series of the same voxels, each under its own UIDs."""
+    spacing = (LENGTH_MM / slices, IN_PLANE_MM, IN_PLANE_MM)
+    hu, _truth = chest_ct(slices=slices, spacing_kji_mm=spacing)
+    origin = -511 / 2 * IN_PLANE_MM
+    return [
+        write_ct_series(
+            folder / str(number),
+            hu,
+            spacing_kji_mm=spacing,
+            origin_lps=(origin, origin, 0.0),
+            seed=number,
+        )
+        for number in range(count)
+    ]
 
-    models = mean(*MODEL_STAGES)
-    own = max(each) - QUIET_SECONDS - models if count == 1 else float("nan")
-    print(
-        f"| {slices} | {count} | {workers} | {max(each):.2f} | {whole:.2f} "
-        f"| {mean('assemble'):.2f} | {models:.2f} | {mean('results', 'picture', 'measure'):.2f} "
-        f"| {mean('deliver archive'):.2f} | {own:.2f} |",
-        flush=True,
+
+def _alone(runs: dict[tuple[int, int], list[Run]]) -> float | None:
+    """Return the processor time of a series alone on one worker, if that was run."""
+    found = next((made for (count, _), made in sorted(runs.items()) if count == 1), None)
+    return None if found is None else statistics.median(run.computing_seconds for run in found)
+
+
+def _row(slices: int, count: int, workers: int, runs: list[Run], alone: float | None) -> str:
+    ratio = [] if alone is None else [run.all_seconds / (count * alone) for run in runs]
+    cells = (
+        str(slices),
+        str(count),
+        str(workers),
+        _spread([run.last_seconds for run in runs]),
+        _spread([run.all_seconds for run in runs]),
+        _median([run.mean("select", "assemble") for run in runs]),
+        _spread([run.models_seconds for run in runs]),
+        _median([run.mean(*RESULT_STAGES) for run in runs]),
+        _median([run.mean("deliver archive") for run in runs]),
+        # Series that run at once wait for each other: what is left then is not the node's own.
+        _spread([run.own_seconds for run in runs]) if count == 1 else "",
+        _spread([run.computing_seconds for run in runs]),
+        _median(ratio) if ratio else "",
+        str(max(run.worker_mib for run in runs)),
+        str(max(run.triton_mib for run in runs)),
     )
+    return f"| {' | '.join(cells)} |"
+
+
+def _median(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f}"
+
+
+def _spread(values: list[float]) -> str:
+    """Median, and least to most where there are several."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ def send(
     destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="As configured.")],
     config: ConfigOption = None,
 ) -> None:
-    """Send a job's results to a destination, one of its pipeline's or another."""
+    """Send a job's results to a destination, one of its pipeline's or another, also once more."""
     with open_records(config) as (settings, database):
         queue = JobQueue(database)
         try:

@@ -7,27 +7,40 @@ from typing import Annotated
 import typer
 
 from dicomnode import __version__, log
-from dicomnode.cli import (
-    access,
-    config,
-    conformance,
-    database,
-    demo,
-    echo,
-    jobs,
-    models,
-    process,
-    quarantine,
-    received,
-    roles,
-    send,
-    series,
-    serve,
-)
+from dicomnode.cli.on_demand import Source, on_demand
 from dicomnode.cli.output import facts
+
+_RUN = "Run"
+_TRY = "Try"
+_ASK = "Ask and steer a node"
+_CHECK = "Check"
+
+_Commands = on_demand(
+    {
+        "serve": Source("serve:serve", _RUN),
+        "receive": Source("roles:receive", _RUN),
+        "work": Source("roles:work", _RUN),
+        "console": Source("roles:console", _RUN),
+        "demo": Source("demo:demo", _TRY),
+        "process": Source("process:process", _TRY),
+        "send": Source("send:send", _TRY),
+        "echo": Source("echo:echo", _TRY),
+        "series": Source("series:app", _ASK),
+        "jobs": Source("jobs:app", _ASK),
+        "quarantine": Source("quarantine:app", _ASK),
+        "received": Source("received:app", _ASK),
+        "config": Source("config:app", _CHECK),
+        "database": Source("database:app", _CHECK),
+        "password": Source("access:password", _CHECK),
+        "token": Source("access:token", _CHECK),
+        "models": Source("models:app", _CHECK),
+        "conformance": Source("conformance:conformance", _CHECK),
+    }
+)
 
 app = typer.Typer(
     name="dicomnode",
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # locals may hold what belongs to a patient
     help="A DICOM node that runs Triton models on CT series and answers with SEG and SR. "
@@ -52,31 +65,6 @@ def _root(
     """Take the options that stand before every command."""
     # Commands that answer and end speak up only when something is wrong.
     log.configure(form="console", level="warning")
-
-
-_RUN = "Run"
-_TRY = "Try"
-_ASK = "Ask and steer a node"
-_CHECK = "Check"
-
-app.command(rich_help_panel=_RUN)(serve.serve)
-app.command(rich_help_panel=_RUN)(roles.receive)
-app.command(rich_help_panel=_RUN)(roles.work)
-app.command(rich_help_panel=_RUN)(roles.console)
-app.command(rich_help_panel=_TRY)(demo.demo)
-app.command(rich_help_panel=_TRY)(process.process)
-app.command(rich_help_panel=_TRY)(send.send)
-app.command(rich_help_panel=_TRY)(echo.echo)
-app.add_typer(series.app, name="series", rich_help_panel=_ASK)
-app.add_typer(jobs.app, name="jobs", rich_help_panel=_ASK)
-app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_ASK)
-app.add_typer(received.app, name="received", rich_help_panel=_ASK)
-app.add_typer(config.app, name="config", rich_help_panel=_CHECK)
-app.add_typer(database.app, name="database", rich_help_panel=_CHECK)
-app.command(rich_help_panel=_CHECK)(access.password)
-app.command(rich_help_panel=_CHECK)(access.token)
-app.add_typer(models.app, name="models", rich_help_panel=_CHECK)
-app.command(rich_help_panel=_CHECK)(conformance.conformance)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from dicomnode.config import find_file, load
 from dicomnode.errors import InferenceError
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.manifest import Manifest
-from dicomnode.node import open_triton
+from dicomnode.node.triton import open_triton
 from dicomnode.pipeline.setup import build_setups
 
 app = typer.Typer(no_args_is_help=True, help="Models and their manifests.")

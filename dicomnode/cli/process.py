@@ -25,7 +25,7 @@ from dicomnode.config import find_file, load
 from dicomnode.errors import ConfigError
 from dicomnode.imaging.export import SUFFIXES, is_writable_as
 from dicomnode.imaging.files import FoundFiles, find_series
-from dicomnode.node import open_triton
+from dicomnode.node.triton import open_triton
 from dicomnode.pipeline.offline import (
     STAGES,
     Explanation,

@@ -14,7 +14,7 @@ from typing import NoReturn
 from dicomnode import log
 from dicomnode.cli.output import ConfigOption, Exit, errors_as_exits, facts, talk
 from dicomnode.config import LogConfig, find_file, load
-from dicomnode.node import ALL_ROLES, Node, Role
+from dicomnode.node.composition import ALL_ROLES, Node, Role
 from dicomnode.pipeline.enqueue import QUEUES
 
 

@@ -42,6 +42,10 @@ class InferenceConfig(Section):
     token_file: Path | None = Field(
         None, description="Bearer token sent with every call, read anew for each. Needs tls."
     )
+    max_in_flight: dict[str, Annotated[int, Field(ge=1, le=64)]] = Field(
+        {},
+        description="Calls to a Triton model at the same time, by its name; else its manifest's.",
+    )
     model_instances: dict[str, Annotated[int, Field(ge=1, le=32)]] = Field(
         {}, description="Instances of a Triton model in the embedded server, by its name."
     )

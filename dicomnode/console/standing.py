@@ -30,7 +30,7 @@ from dicomnode.metrics.standing import Ask, Samples, StandingCollector, Standing
 from dicomnode.spool.quarantine import Quarantine
 
 _SPOOL_SECONDS: Final = 60.0
-"""How long the sums over all instances hold: they are the one question that takes time."""
+"""How long sums over all instances and the quarantine hold: the questions that take time."""
 
 _Key = tuple[str, str]
 _Values = dict[tuple[str, ...], float]
@@ -57,7 +57,9 @@ def build_standing(
     return StandingCollector(
         {
             "database": lambda: _ask_database(config, database),
-            "spool": _kept(lambda: _ask_spool(config, database, quarantine)),
+            "spool": _kept(lambda: _ask_spool(config, database)),
+            # Apart: it may lie in a bucket, which can be away.
+            "quarantine": _kept(lambda: {standing.QUARANTINE_OBJECTS: {(): quarantine.count()}}),
             "readiness": lambda: _ask_readiness(readiness()),
             "node": lambda: _ask_node(config),
         }
@@ -103,13 +105,12 @@ def _ages(keys: list[_Key], found: Mapping[_Key, Standing]) -> _Values:
     }
 
 
-def _ask_spool(config: Config, database: Database, quarantine: Quarantine) -> _Found:
+def _ask_spool(config: Config, database: Database) -> _Found:
     with database.begin() as transaction:
         found = dict.fromkeys(config.pipelines, (0, 0)) | measure_instances(transaction)
     return {
         standing.SPOOL_INSTANCES: {(name,): count for name, (count, _) in found.items()},
         standing.SPOOL_BYTES: {(name,): size for name, (_, size) in found.items()},
-        standing.QUARANTINE_OBJECTS: {(): quarantine.count()},
     }
 
 

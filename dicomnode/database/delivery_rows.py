@@ -1,11 +1,8 @@
-"""Rows of delivery attempts, storage commitment and the pace of destinations.
-
-The state of a delivery and the ledger of what was taken are `job_rows`'.
-"""
+"""Rows of deliveries: attempts, the ledger of what was taken, storage commitment, the pace."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -70,29 +67,50 @@ def open_delivery(transaction: Transaction, job_id: str, destination: str) -> bo
     )
 
 
-def reopen_delivery(transaction: Transaction, job_id: str, destination: str, words: str) -> int:
+def reopen_delivery(
+    transaction: Transaction, job_id: str, destination: str, words: str, *, only_parked: bool
+) -> int | None:
     """Give a delivery a new round of attempts.
+
+    Parameters
+    ----------
+    only_parked : bool
+        Else one that ended in any way, or never was.
 
     Returns
     -------
-    int
-        Number of the next attempt.
+    int or None
+        Number of the next attempt; None, and nothing is changed, if it is under way or, where
+        that is asked for, not parked.
     """
-    row = get_delivery(transaction, job_id, destination)
-    if row is None:
-        open_delivery(transaction, job_id, destination)
-        return 1
-    transaction.execute(
+    # Asked and written at once: of two operators who come at the same time one is too late.
+    in_state = delivery.c.state == "parked" if only_parked else delivery.c.state != "pending"
+    changed = transaction.execute(
         sa.update(delivery)
-        .where(_is_delivery(job_id, destination))
+        .where(_is_delivery(job_id, destination) & in_state)
         .values(
             state="pending",
-            attempts_before=row.attempts,
+            attempts_before=delivery.c.attempts,
             words=words,
             updated_at=datetime.now(UTC),
         )
     )
-    return row.attempts + 1
+    if changed.rowcount == 1:
+        made = sa.select(delivery.c.attempts).where(_is_delivery(job_id, destination))
+        return int(transaction.execute(made).scalar_one()) + 1
+    if not only_parked and open_delivery(transaction, job_id, destination):
+        return 1
+    return None
+
+
+def dismiss_deliveries(transaction: Transaction, job_id: str) -> int:
+    """Record that nothing more is owed in a job's parked deliveries; return how many there were."""
+    changed = transaction.execute(
+        sa.update(delivery)
+        .where((delivery.c.job_id == job_id) & (delivery.c.state == "parked"))
+        .values(state="dismissed", updated_at=datetime.now(UTC))
+    )
+    return changed.rowcount
 
 
 def get_delivery(transaction: Transaction, job_id: str, destination: str) -> DeliveryRow | None:
@@ -191,6 +209,33 @@ def list_attempts(transaction: Transaction, job_id: str) -> tuple[AttemptRow, ..
         .order_by(attempt_table.c.destination, attempt_table.c.attempt)
     ).mappings()
     return tuple(AttemptRow(**row) for row in rows)
+
+
+def already_sent(
+    transaction: Transaction, destination: str, sop_instance_uids: Iterable[str]
+) -> frozenset[str]:
+    """Return which of the instances the destination has taken before."""
+    rows = transaction.execute(
+        sa.select(sent.c.sop_instance_uid).where(
+            (sent.c.destination == destination)
+            & sent.c.sop_instance_uid.in_(list(sop_instance_uids))
+        )
+    )
+    return frozenset(row[0] for row in rows)
+
+
+def record_sent(
+    transaction: Transaction, destination: str, sop_instance_uid: str, *, status: int
+) -> None:
+    """Write into the ledger that a destination took an instance."""
+    insert_if_absent(
+        transaction,
+        sent,
+        destination=destination,
+        sop_instance_uid=sop_instance_uid,
+        status=status,
+        sent_at=datetime.now(UTC),
+    )
 
 
 def forget_sent(

@@ -1,8 +1,8 @@
-"""Rows of jobs, deliveries and the send ledger: what happened, for operators and for repeats."""
+"""Rows of jobs and how their deliveries stand: what happened, for operators and for repeats."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,12 +10,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from dicomnode.database.connect import Transaction
-from dicomnode.database.tables import delivery, job, sent
+from dicomnode.database.tables import delivery, job
 from dicomnode.database.upsert import insert_if_absent
 from dicomnode.model.series import SeriesRevision
 
 END_STATES = frozenset(("done", "refused", "not_selected", "superseded", "failed", "cancelled"))
 """States of a job that only an operator's word leaves."""
+
+_RETRIED_STATES = ("failed", "cancelled", "not_selected")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +219,43 @@ def cancel(transaction: Transaction, job_id: str) -> bool:
     return changed.rowcount == 1
 
 
+def reopen_job(transaction: Transaction, job_id: str) -> int | None:
+    """Queue a job again that failed, was given up, or was not wanted.
+
+    Returns
+    -------
+    int or None
+        Number of its next attempt; None, and nothing is changed, if it is none of these.
+    """
+    # Asked and written at once: of two operators who come at the same time one is too late.
+    changed = transaction.execute(
+        sa.update(job)
+        .where((job.c.id == job_id) & job.c.state.in_(_RETRIED_STATES))
+        .values(
+            state="queued",
+            attempt=job.c.attempt + 1,
+            interruptions=0,
+            runner=None,
+            reason=None,
+            sentence=None,
+            updated_at=datetime.now(UTC),
+        )
+    )
+    if changed.rowcount != 1:
+        return None
+    return int(transaction.execute(sa.select(job.c.attempt).where(job.c.id == job_id)).scalar_one())
+
+
+def dismiss(transaction: Transaction, job_id: str) -> bool:
+    """Record that nothing more is owed for a failed job; False if it is not failed."""
+    changed = transaction.execute(
+        sa.update(job)
+        .where((job.c.id == job_id) & (job.c.state == "failed"))
+        .values(state="cancelled", runner=None, updated_at=datetime.now(UTC))
+    )
+    return changed.rowcount == 1
+
+
 def add_seconds(transaction: Transaction, job_id: str, seconds: Mapping[str, float]) -> None:
     """Add the time of stages to a job's record."""
     # A write first: it locks out others, who would overwrite what is read next, or be overwritten.
@@ -352,30 +391,3 @@ def list_deliveries(transaction: Transaction, job_id: str) -> tuple[DeliveryRow,
         sa.select(delivery).where(delivery.c.job_id == job_id).order_by(delivery.c.destination)
     ).mappings()
     return tuple(DeliveryRow(**row) for row in rows)
-
-
-def already_sent(
-    transaction: Transaction, destination: str, sop_instance_uids: Iterable[str]
-) -> frozenset[str]:
-    """Return which of the instances the destination has taken before."""
-    rows = transaction.execute(
-        sa.select(sent.c.sop_instance_uid).where(
-            (sent.c.destination == destination)
-            & sent.c.sop_instance_uid.in_(list(sop_instance_uids))
-        )
-    )
-    return frozenset(row[0] for row in rows)
-
-
-def record_sent(
-    transaction: Transaction, destination: str, sop_instance_uid: str, *, status: int
-) -> None:
-    """Write into the ledger that a destination took an instance."""
-    insert_if_absent(
-        transaction,
-        sent,
-        destination=destination,
-        sop_instance_uid=sop_instance_uid,
-        status=status,
-        sent_at=datetime.now(UTC),
-    )

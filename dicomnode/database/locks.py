@@ -32,6 +32,8 @@ class SessionLocks:
 
     def is_open(self) -> bool:
         """Ask whether the session lives; once it does not, its locks are free."""
+        if self._connection.invalidated:
+            return False  # as a statement found that failed
         try:
             self._connection.execute(sa.select(1))
         except sa.exc.DBAPIError:

@@ -8,7 +8,6 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from dicomnode.database.connect import Transaction
-from dicomnode.database.job_rows import END_STATES
 from dicomnode.database.tables import (
     attempt,
     commitment_request,
@@ -147,10 +146,10 @@ def remove_job(transaction: Transaction, job_id: str) -> tuple[str, ...]:
     return transactions
 
 
-def known_jobs(transaction: Transaction, job_ids: Sequence[str]) -> dict[str, bool]:
-    """Return, for those of the jobs that are on record, whether they have ended."""
+def known_jobs(transaction: Transaction, job_ids: Sequence[str]) -> dict[str, str]:
+    """Return the states of those of the jobs that are on record."""
     rows = transaction.execute(sa.select(job.c.id, job.c.state).where(job.c.id.in_(job_ids)))
-    return {str(row[0]): row[1] in END_STATES for row in rows}
+    return {str(row[0]): str(row[1]) for row in rows}
 
 
 def _is_settled(before: datetime) -> sa.ColumnElement[bool]:

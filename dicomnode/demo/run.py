@@ -21,7 +21,7 @@ from dicomnode.config import Config
 from dicomnode.database.job_rows import END_STATES, JobRow, list_deliveries, list_jobs
 from dicomnode.demo.phantom import write_series
 from dicomnode.errors import DemoFailed
-from dicomnode.node import Node
+from dicomnode.node.composition import Node
 from dicomnode.pipeline.objects import PICTURE_FILE, SEG_FILE, SR_FILE, SUMMARY_FILE
 from dicomnode.receive.archive import Archive
 from dicomnode.send.store_scu import send_instances

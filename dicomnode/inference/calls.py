@@ -1,15 +1,15 @@
-"""How calls to models are made: a limit for each model, a few repeats, an end on cancellation."""
+"""How calls to models are made: a few repeats, an end on cancellation.  When is `turns`'."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from dicomnode.errors import InferenceCancelled, InferenceError, InferenceTimeout
+from dicomnode.errors import InferenceCancelled, InferenceError
 from dicomnode.inference.statuses import passes_soon
+from dicomnode.inference.turns import Cancelled
 
 _ATTEMPTS: Final = 3
 _FIRST_PAUSE_SECONDS: Final = 0.2
@@ -21,46 +21,6 @@ _LOOK_SECONDS: Final = 0.5
 _DEAD_SECONDS: Final = 10.0
 
 _Answer = TypeVar("_Answer")
-Cancelled = Callable[[], bool] | None
-
-
-class Gates:
-    """Lets so many calls to each model through at a time.  Thread-safe."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._inside: dict[str, int] = {}
-
-    @contextmanager
-    def enter(
-        self, model: str, limit: int, *, seconds: float, cancelled: Cancelled = None
-    ) -> Iterator[None]:
-        """Wait for a turn, and hold it for the block.
-
-        Raises
-        ------
-        InferenceTimeout
-            If none comes within `seconds`.
-        InferenceCancelled
-        """
-        end = time.monotonic() + seconds
-        with self._changed:
-            while self._inside.get(model, 0) >= limit:
-                _stop_if(cancelled)
-                left = end - time.monotonic()
-                if left <= 0:
-                    raise InferenceTimeout(
-                        f"model {model!r} was busy with {limit} calls of this node for "
-                        f"{seconds:g} s"
-                    )
-                self._changed.wait(min(left, _LOOK_SECONDS))
-            self._inside[model] = self._inside.get(model, 0) + 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._inside[model] -= 1
-                self._changed.notify_all()
 
 
 class Deaths:

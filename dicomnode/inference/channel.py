@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,17 @@ def open_channel(
         _read(credentials.token_file)
         client.register_plugin(_Bearer(credentials.token_file))
     return client
+
+
+def is_loopback(address: str) -> bool:
+    """Whether ``HOST:PORT`` is on this machine, whichever it is."""
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class _Bearer(triton.InferenceServerClientPlugin):  # type: ignore[misc]  # tritonclient has no types

@@ -6,11 +6,11 @@ Thread-safe: the channel is, and nothing else is kept.  What tensors mean is for
 
 from __future__ import annotations
 
-import ipaddress
+import copy
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -23,14 +23,16 @@ from dicomnode.errors import (
     InferenceUnavailable,
     ModelContractMismatch,
 )
-from dicomnode.inference.calls import Deaths, Gates, repeat, wait_for_answer
-from dicomnode.inference.channel import Credentials, open_channel
+from dicomnode.inference.calls import Deaths, repeat, wait_for_answer
+from dicomnode.inference.channel import Credentials, is_loopback, open_channel
 from dicomnode.inference.contract import Tensor, differences, is_resolved, resolve
+from dicomnode.inference.kept import KeptTensors
 from dicomnode.inference.measured import measured, trace_headers
 from dicomnode.inference.regions import RegisteredRegions
 from dicomnode.inference.schema import Manifest
 from dicomnode.inference.statuses import ask, one_line
 from dicomnode.inference.tensors import OutputSpec, check_answer, input_tensor, output_tensor
+from dicomnode.inference.turns import Asker, Gates, Seats
 from dicomnode.log import get_logger
 
 _log = get_logger(__name__)
@@ -73,6 +75,8 @@ class TritonClient:
         Certificates and token; by default the connection is plain.
     explain : callable, optional
         Says why a server of our own is not there, if it knows; else None.
+    seats : Seats, optional
+        At its models, shared with other processes; by default nobody else asks it.
     """
 
     def __init__(
@@ -83,15 +87,18 @@ class TritonClient:
         shared_memory: bool | None = None,
         credentials: Credentials | None = None,
         explain: Callable[[], str | None] | None = None,
+        seats: Seats | None = None,
     ) -> None:
         self.address = address
         self._timeout_seconds = timeout_seconds
         self._client = open_channel(address, _CHANNEL_OPTIONS, credentials)
         self._explain = explain
-        self._gates = Gates()
+        self._gates = Gates(seats)
+        self._asker: Asker | None = None
         self._deaths = Deaths()
-        local = _is_loopback(address) if shared_memory is None else shared_memory
+        local = is_loopback(address) if shared_memory is None else shared_memory
         self._regions = RegisteredRegions(self._client, address=address, allowed=local)
+        self._places: RegisteredRegions | KeptTensors = self._regions
 
     def __enter__(self) -> Self:
         return self
@@ -108,6 +115,20 @@ class TritonClient:
         """End the connection; calls in flight end with `InferenceUnavailable`."""
         self._regions.unregister_held()
         self._client.close()
+
+    def on_behalf_of(self, asker: Asker) -> Self:
+        """Return this connection for the calls of one job."""
+        view = copy.copy(self)
+        view._asker = asker  # noqa: SLF001  (its own, a moment old)
+        return view
+
+    @contextmanager
+    def keeping_inputs(self) -> Iterator[Self]:
+        """Yield a client that puts a read-only array into shared memory once, for all its calls."""
+        with ExitStack() as until:
+            keeping = copy.copy(self)
+            keeping._places = KeptTensors(self._regions, until)  # noqa: SLF001  (of this class)
+            yield keeping
 
     def is_ready(self, models: Iterable[str] = ()) -> bool:
         """Whether the server answers and all of `models` can be asked, now."""
@@ -181,10 +202,8 @@ class TritonClient:
 
     def server_identity(self) -> str:
         """Return name and version of the server as it says itself: ``triton 2.51.0``."""
-        metadata = self._ask(
-            lambda: self._client.get_server_metadata(client_timeout=_STATE_SECONDS)
-        )
-        return f"{metadata.name} {metadata.version}"
+        told = self._ask(lambda: self._client.get_server_metadata(client_timeout=_STATE_SECONDS))
+        return f"{told.name} {told.version}"
 
     def check_contract(self, manifest: Manifest) -> Manifest:
         """Hold the manifest against the server's model.
@@ -279,7 +298,7 @@ class TritonClient:
         cancelled : callable, optional
             Asked now and then; True ends the call here and in the server.
         max_in_flight : int
-            Calls to this model at the same time, of all threads; the others wait for their turn.
+            Calls to this model at the same time, of all that share its seats; the others wait.
 
         Returns
         -------
@@ -310,7 +329,11 @@ class TritonClient:
                 max_in_flight=model.triton.max_in_flight,
             )
         with self._gates.enter(
-            model, max_in_flight, seconds=self._timeout_seconds, cancelled=cancelled
+            model,
+            max_in_flight,
+            seconds=self._timeout_seconds,
+            cancelled=cancelled,
+            asker=self._asker,
         ):
             return repeat(
                 lambda: self._infer_once(model, inputs, outputs, version, cancelled),
@@ -330,7 +353,7 @@ class TritonClient:
         self._regions.sweep_now_and_then()
         with ExitStack() as regions, measured(model):
             asked = [
-                input_tensor(name, array, self._regions, regions) for name, array in inputs.items()
+                input_tensor(name, array, self._places, regions) for name, array in inputs.items()
             ]
             wanted: list[Any] = []
             shared: dict[str, NDArray[Any]] = {}
@@ -379,13 +402,3 @@ def _tensor(found: Any, *, optional: bool = False) -> Tensor:
         shape=tuple(int(length) for length in found.shape),
         optional=optional,
     )
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -10,6 +10,8 @@ import time
 from contextlib import ExitStack
 from typing import Any, Final
 
+from numpy.typing import NDArray
+
 from dicomnode.errors import InferenceError, InferenceTimeout, InferenceUnavailable
 from dicomnode.inference.shared_memory import FOLDER, PREFIX, Region, abandoned_regions
 from dicomnode.inference.statuses import ask
@@ -81,9 +83,7 @@ class RegisteredRegions:
             return None
         until.callback(region.release)
         try:
-            self._ask(
-                self._client.register_system_shared_memory, region.name, region.name, size_bytes
-            )
+            self._register(region)
         except (InferenceUnavailable, InferenceTimeout):
             raise
         except InferenceError as error:
@@ -93,6 +93,29 @@ class RegisteredRegions:
             return None
         until.callback(self._unregister, region.name)
         return region
+
+    def place(self, array: NDArray[Any], until: ExitStack) -> Region | None:
+        """Lend a region that holds an array.
+
+        Returns
+        -------
+        Region or None
+            As `lend`.
+        """
+        region = self.lend(array.nbytes, until)
+        if region is not None:
+            region.as_array(array.shape, array.dtype)[...] = array
+        return region
+
+    def renew(self, region: Region) -> None:
+        """Register a region again with a server that was started since it was lent.
+
+        Raises
+        ------
+        InferenceError
+        """
+        if region.name not in self._ask(self._client.get_system_shared_memory_status).regions:
+            self._register(region)
 
     def unregister_held(self) -> None:
         """Try again to take back what the server still used when it was asked to let go."""
@@ -127,6 +150,14 @@ class RegisteredRegions:
             # A file that is gone was released by its owner while the server still used it.
             if name.startswith(f"/{PREFIX}") and not (FOLDER / name.lstrip("/")).exists():
                 self._unregister(name)
+
+    def _register(self, region: Region) -> None:
+        self._ask(
+            self._client.register_system_shared_memory,
+            region.name,
+            region.name,
+            region.size_bytes,
+        )
 
     def _unregister(self, name: str) -> None:
         """Have the server let go of a region, now or, if it still uses it, later."""

@@ -101,7 +101,10 @@ class TritonModel(Table):
     model: str = Field(min_length=1, max_length=255, description="Its name in the server.")
     version: str = Field("", pattern=r"^\d*$", description="Empty: the server's choice.")
     max_in_flight: int = Field(
-        2, ge=1, le=64, description="Calls of this node to it at the same time, all jobs together."
+        2,
+        ge=1,
+        le=64,
+        description="Calls to it at the same time, of all jobs and workers together.",
     )
 
 

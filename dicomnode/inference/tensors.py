@@ -11,6 +11,7 @@ from tritonclient import grpc as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from dicomnode.errors import InferenceRejected, ModelContractMismatch
+from dicomnode.inference.kept import KeptTensors
 from dicomnode.inference.regions import RegisteredRegions
 from dicomnode.inference.statuses import one_line
 
@@ -19,7 +20,7 @@ OutputSpec = tuple[DTypeLike, tuple[int, ...] | None]
 
 
 def input_tensor(
-    name: str, array: NDArray[Any], regions: RegisteredRegions, until: ExitStack
+    name: str, array: NDArray[Any], places: RegisteredRegions | KeptTensors, until: ExitStack
 ) -> Any:
     """Return what tritonclient sends for an array; `until` takes its memory back.
 
@@ -29,14 +30,13 @@ def input_tensor(
         If a message cannot carry it.
     """
     tensor = triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
-    region = regions.lend(array.nbytes, until)
+    region = places.place(array, until)
     if region is None:
         try:
             tensor.set_data_from_numpy(array)
         except InferenceServerException as error:
             raise InferenceRejected(f"input {name}: {one_line(error.message())}") from error
     else:
-        region.as_array(array.shape, array.dtype)[...] = array
         tensor.set_shared_memory(region.name, array.nbytes)
     return tensor
 

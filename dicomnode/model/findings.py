@@ -136,14 +136,16 @@ class LabelMap:
         found[[value for value, numbers in self.overlaps.items() if number in numbers]] = True
         return found
 
+    def uppermost(self) -> NDArray[np.uint8]:
+        """Return, for each of the 256 values, the segment that lies uppermost there."""
+        found = np.arange(256, dtype=np.uint8)
+        for value, numbers in self.overlaps.items():
+            found[value] = numbers[-1]
+        return found
+
     def flat(self) -> NDArray[np.uint8]:
         """Return the labels with the uppermost segment alone where several overlap."""
-        if not self.overlaps:
-            return self.labels
-        uppermost = np.arange(256, dtype=np.uint8)
-        for value, numbers in self.overlaps.items():
-            uppermost[value] = numbers[-1]
-        return uppermost[self.labels]
+        return self.uppermost()[self.labels] if self.overlaps else self.labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

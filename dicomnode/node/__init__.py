@@ -1,6 +1,4 @@
-"""The composition root: builds the parts from the configuration, starts, watches, drains, stops."""
+"""The composition root: builds the parts from the configuration, starts, watches, drains, stops.
 
-from dicomnode.node.composition import ALL_ROLES, Endpoint, Node, Role
-from dicomnode.node.triton import open_triton
-
-__all__ = ("ALL_ROLES", "Endpoint", "Node", "Role", "open_triton")
+Nothing is imported here: a role loads what it needs, a receiver neither models nor results.
+"""

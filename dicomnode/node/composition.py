@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from dicomnode.config import Config
 from dicomnode.console.health import Probes, build_health_app
@@ -15,18 +15,17 @@ from dicomnode.console.server import ConsoleServer
 from dicomnode.console.standing import build_standing
 from dicomnode.database import Database
 from dicomnode.errors import InferenceError, StateError
-from dicomnode.inference.client import TritonClient
 from dicomnode.metrics.page import Page, Shared
-from dicomnode.node.console import start_console
-from dicomnode.node.foundation import Loop, lay_foundation
+from dicomnode.node.foundation import Foundation, Loop, lay_foundation
 from dicomnode.node.receiver import Receiver
 from dicomnode.node.receivers import start_receivers
-from dicomnode.node.worker import start_worker
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, QUEUES
 from dicomnode.pipeline.setup import PipelineSetup, build_setups
-from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.storage import Storage
 from dicomnode.tls import check_files
+
+if TYPE_CHECKING:  # a role loads what it needs: a receiver has no use for models and results
+    from dicomnode.inference.client import TritonClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,28 +115,32 @@ class Node:
         # Probes and scrapers are answered to the end of a drain.
         self._parts.callback(self._stop_http)
         if "work" in self._roles:
+            from dicomnode.node.worker import start_worker  # noqa: PLC0415 - a worker's alone
+
             self._client = start_worker(base, names=self._queues, on_lost=self._on_lost)
         if "receive" in self._roles:
             if config.receive.processes > 1:
                 self._counted = Shared(config.data_dir / "metrics")
             self._receiver = start_receivers(base, counted=self._counted)
         if "console" in self._roles:
+            from dicomnode.node.console import start_console  # noqa: PLC0415 - a console's alone
+
             asks = "work" in self._roles and ANALYZE_QUEUE in self._queues
             self._console = start_console(
                 base,
-                probes=self._probes(base.database),
+                probes=self._probes(base),
                 is_draining=lambda: self._is_stopping,
                 client=self._client if asks else None,
                 receiver=self._receiver,
             )
         if config.health is not None:
-            server = ConsoleServer(build_health_app(self._probes(base.database)), config.health)
+            server = ConsoleServer(build_health_app(self._probes(base)), config.health)
             server.start()
             self._health = server
 
-    def _probes(self, database: Database) -> Probes:
+    def _probes(self, base: Foundation) -> Probes:
         standing = build_standing(
-            self._config, database, Quarantine(self._config.data_dir), readiness=self.readiness
+            self._config, base.database, base.storage.quarantine, readiness=self.readiness
         )
         return Probes(
             readiness=self.readiness,

@@ -20,9 +20,9 @@ from dicomnode.model.commitment import CommitmentReport
 from dicomnode.model.instance import InstanceRef
 from dicomnode.model.series import SeriesRevision
 from dicomnode.node.foundation import NODE_SLOT, Foundation, Loop
-from dicomnode.pipeline.commitment import take_report
+from dicomnode.pipeline.commitment_answers import take_report
+from dicomnode.pipeline.enqueue import submit
 from dicomnode.pipeline.inquiry import SeriesInquiry
-from dicomnode.pipeline.workflows import submit
 from dicomnode.receive.acceptance import StorePolicy
 from dicomnode.receive.commitment import Commitments
 from dicomnode.receive.commitment_reports import ignore_report

@@ -7,14 +7,23 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from dicomnode.config import Config, InferenceConfig
+from dicomnode.database import Database
 from dicomnode.inference.channel import Credentials
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.manifest import SHIPPED_MODELS
 from dicomnode.inference.repository import with_instances
+from dicomnode.inference.turns import Seats
+from dicomnode.node.seats import open_seats
 
 
-def open_triton(config: Config, stack: ExitStack, *, run_dir: Path | None = None) -> TritonClient:
+def open_triton(
+    config: Config,
+    stack: ExitStack,
+    *,
+    run_dir: Path | None = None,
+    database: Database | None = None,
+) -> TritonClient:
     """Return a client of the configured server; the embedded one is started first.
 
     Parameters
@@ -24,6 +33,9 @@ def open_triton(config: Config, stack: ExitStack, *, run_dir: Path | None = None
         Takes what must be stopped and closed.
     run_dir : Path, optional
         Of the embedded server; ``triton`` in the data folder by default.
+    database : Database, optional
+        Of the workers that ask the same server: a model's limit then is theirs together.  The
+        embedded server is asked by this process alone.
 
     Raises
     ------
@@ -48,7 +60,11 @@ def open_triton(config: Config, stack: ExitStack, *, run_dir: Path | None = None
         server.start()
         address = server.address
         explain = server.explain
-    return open_client(config, address, stack, explain=explain)
+    seats = None
+    if database is not None and config.inference.triton != "embedded":
+        seats = open_seats(database, address)
+        stack.callback(seats.close)
+    return open_client(config, address, stack, explain=explain, seats=seats)
 
 
 def open_client(
@@ -57,13 +73,15 @@ def open_client(
     stack: ExitStack,
     *,
     explain: Callable[[], str | None] | None = None,
+    seats: Seats | None = None,
 ) -> TritonClient:
-    """Return a client of a server that runs; `stack` closes it, `explain` is `TritonClient`'s."""
+    """Return a client of a server that runs, which `stack` closes; the rest is `TritonClient`'s."""
     client = TritonClient(
         address,
         timeout_seconds=config.inference.timeout_seconds,
         credentials=_credentials(config.inference),
         explain=explain,
+        seats=seats,
     )
     stack.callback(client.close)
     return client

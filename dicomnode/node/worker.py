@@ -53,7 +53,7 @@ def start_worker(
         run_dir = config.data_dir / "triton"
         if not base.is_whole and config.inference.triton == "embedded":
             run_dir = run_dir / _claim(base, "triton")
-        client = open_triton(config, base.parts, run_dir=run_dir)
+        client = open_triton(config, base.parts, run_dir=run_dir, database=base.database)
     else:
         # Never asked: what asks is not taken from its queue.
         client = TritonClient("127.0.0.1:1", timeout_seconds=config.inference.timeout_seconds)

@@ -29,6 +29,7 @@ from dicomnode.log import get_logger
 from dicomnode.metrics import STAGE_SECONDS
 from dicomnode.model.findings import Classification, Findings, Guard, ModelIdentity
 from dicomnode.model.selection import Decision
+from dicomnode.model.volume import Volume
 from dicomnode.pipeline.asking import classify_volume, label_volume
 from dicomnode.pipeline.layers import lay_over
 from dicomnode.pipeline.objects import (
@@ -138,6 +139,19 @@ def infer(
         If a model cannot be asked, does not keep its contract, or answers with nonsense.
     """
     volume, _paths = workspace.load_volume()
+    with client.keeping_inputs() as keeping:
+        findings = _ask_models(volume, setup, keeping, watch, cancelled)
+    workspace.save_findings(findings)
+    return findings
+
+
+def _ask_models(
+    volume: Volume,
+    setup: PipelineSetup,
+    client: TritonClient,
+    watch: Stopwatch,
+    cancelled: Callable[[], bool] | None,
+) -> Findings:
     grids = ModelGrids(volume)
     server = client.server_identity()
     # Every time: a model may have been exchanged in the server since the last series.
@@ -175,7 +189,7 @@ def infer(
                     classifications.append(answer)
     asked = [each.segments[0].model for each in found]
     asked.extend(each.model for each in classifications)
-    findings = Findings(
+    return Findings(
         segments=all_segments,
         label_map=label_map,
         classifications=tuple(classifications),
@@ -183,8 +197,6 @@ def infer(
         models=_in_order(setup, server, asked),
         notes=volume.notes,
     )
-    workspace.save_findings(findings)
-    return findings
 
 
 def _check(grids: ModelGrids, found: Sequence[Segmented]) -> tuple[Guard, ...]:
@@ -280,7 +292,8 @@ def write_results(
         view = to_model_grid(volume, "LPS")
         pictures = Pictures(
             view.voxels_hu,
-            view.apply(findings.label_map.flat()),
+            view.apply(findings.label_map.labels),
+            uppermost=findings.label_map.uppermost(),
             spacing_kji_mm=view.spacing_kji_mm,
             segments=findings.segments,
             classifications=findings.classifications,

@@ -31,7 +31,7 @@ from dicomnode.inference.contract import fixed_size
 from dicomnode.inference.intensity import scale
 from dicomnode.inference.network import ask_maps, map_channels, network_inputs
 from dicomnode.inference.ratios import Segmented, is_structure, structure_mask
-from dicomnode.inference.schema import Manifest
+from dicomnode.inference.schema import LabelValue, Manifest
 from dicomnode.inference.segment import nifti_inputs, segment, segment_nifti
 from dicomnode.model.findings import Classification
 
@@ -116,7 +116,9 @@ def label_volume(
             fill_holes=steps.fill_holes,
             minimum_voxels=steps.minimum_ml / oriented.geometry.voxel_volume_ml,
         )
-    return oriented.restore(np.ascontiguousarray(labels))
+    restored = oriented.restore(np.ascontiguousarray(labels))
+    restored.flags.writeable = False  # the models after this one may be sent it as it is
+    return restored
 
 
 def classify_volume(
@@ -250,14 +252,27 @@ def _sent_labels(
         return None
     if not sent.values:
         return oriented.apply(found[0].labels)
+    tables = [(each, _numbers(each, sent.values)) for each in found]
+    tables = [(each, table) for each, table in tables if table.any()]
+    if len(tables) == 1 and _changes_nothing(*tables[0]):
+        return oriented.apply(tables[0][0].labels)
     labels = np.zeros(found[0].labels.shape, np.uint8)
-    for each in found:
-        table = np.zeros(256, np.uint8)
-        for wanted in sent.values:
-            for segment_found in each.segments:
-                if is_structure(segment_found, wanted):
-                    table[segment_found.number] = wanted.value
-        if table.any():
-            here = table[each.labels]
-            np.copyto(labels, here, where=here > 0)
+    for each, table in tables:
+        here = table[each.labels]
+        np.copyto(labels, here, where=here > 0)
     return oriented.apply(labels)
+
+
+def _numbers(found: Segmented, values: Sequence[LabelValue]) -> NDArray[np.uint8]:
+    """Return which number each label of a model is sent as, 0 where it is not."""
+    table = np.zeros(256, np.uint8)
+    for wanted in values:
+        for segment_found in found.segments:
+            if is_structure(segment_found, wanted):
+                table[segment_found.number] = wanted.value
+    return table
+
+
+def _changes_nothing(found: Segmented, table: NDArray[np.uint8]) -> bool:
+    """Whether the labels can be sent as they are, without a copy."""
+    return all(table[each.number] == each.number for each in found.segments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,20 +17,17 @@ from dicomnode.config import (
 )
 from dicomnode.database import Database, is_away
 from dicomnode.database.delivery_rows import (
+    already_sent,
+    forget_sent,
     get_delivery,
     list_attempts,
     record_attempt,
+    record_sent,
     settle_delivery,
 )
-from dicomnode.database.job_rows import (
-    JobRow,
-    add_seconds,
-    already_sent,
-    get_job,
-    record_sent,
-)
+from dicomnode.database.job_rows import JobRow, add_seconds, get_job
 from dicomnode.database.series_rows import get_series
-from dicomnode.errors import ConfigError, ContextNotAccepted, NodeError, StateError
+from dicomnode.errors import ConfigError, ContextNotAccepted, NodeError, SendError, StateError
 from dicomnode.log import get_logger
 from dicomnode.metrics import DELIVERIES, DELIVERY_SECONDS, RESULT_SECONDS
 from dicomnode.pipeline.parcels import Parcel, Plan, fall_back, make_plan, open_parcel
@@ -124,6 +122,37 @@ class Delivery:
             outcome = "commit"
         seconds = time.perf_counter() - begin
         return self._record(job, name, outcome, attempt, words, plan, seconds)
+
+    def forget(self, job_id: str, name: str) -> int:
+        """Strike a job's objects from the ledger: an operator wants them sent, taken or not.
+
+        Returns
+        -------
+        int
+            How many may have been in it.
+
+        Raises
+        ------
+        StateError
+            If the job is not recorded.
+        """
+        with self._database.begin() as transaction:
+            job = get_job(transaction, job_id)
+            attempts = [
+                each for each in list_attempts(transaction, job_id) if each.destination == name
+            ]
+        if job is None:
+            raise StateError(f"job {job_id} is not recorded")
+        uids = {each["sop_instance_uid"] for row in attempts for each in row.objects}
+        destination = self.resolve(job, name)
+        if destination is not None:
+            # What a worker sent that died over it each time is in no attempt.
+            for file in make_plan(job, destination, attempts).names():
+                with suppress(SendError):  # the attempt says that it cannot be read
+                    uids.add(open_parcel(self._outbox, job, file).sop_instance_uid)
+        with self._database.begin() as transaction:
+            forget_sent(transaction, name, sorted(uids))
+        return len(uids)
 
     def resolve(self, job: JobRow, name: str) -> Destination | None:
         """Return the destination of that name for a job; None if there is none (any more)."""

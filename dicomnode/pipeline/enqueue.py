@@ -5,10 +5,13 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
+from dicomnode import tracing
 from dicomnode.config import Destination
 from dicomnode.database import Transaction
 from dicomnode.database.delivery_rows import reserve_pace
+from dicomnode.database.job_rows import create_job
 from dicomnode.engine import JobQueue, Queue
+from dicomnode.model.series import SeriesRevision
 from dicomnode.pipeline.identifiers import (
     analysis_workflow_id,
     commitment_workflow_id,
@@ -37,6 +40,24 @@ def queues(*, analyses: int, names: tuple[str, ...] = QUEUES) -> tuple[Queue, ..
         DELIVER_QUEUE: Queue(name=DELIVER_QUEUE, concurrency=1, is_partitioned=True),
     }
     return tuple(known[name] for name in names)
+
+
+def submit(
+    jobs: JobQueue, transaction: Transaction, revision: SeriesRevision, version: str
+) -> str | None:
+    """Record a job for a closed series and enqueue its analysis, in the caller's transaction.
+
+    Returns
+    -------
+    str or None
+        The job's id; None if the same content was analyzed by the same pipeline before.
+    """
+    job_id = revision.job_id(version)
+    with tracing.span("close series", parent=revision.traceparent, job=job_id) as span:
+        if not create_job(transaction, job_id, revision, traceparent=span.traceparent):
+            return None
+        enqueue_analysis(jobs, transaction, job_id, 1)
+    return job_id
 
 
 def enqueue_analysis(
@@ -68,6 +89,7 @@ def enqueue_delivery(
     *,
     config: Destination | None,
     delay_seconds: float = 0.0,
+    anew: bool = False,
 ) -> None:
     """Enqueue an attempt at a delivery, in the caller's transaction.
 
@@ -75,6 +97,8 @@ def enqueue_delivery(
     ----------
     config : Destination or None
         Its limits; None if there is none of that name, which the attempt then finds.
+    anew : bool
+        Whether to send also what the destination has taken before.
     delay_seconds : float
         At least; a limited rate may put it off further.
     """
@@ -94,6 +118,7 @@ def enqueue_delivery(
         job_id,
         destination,
         attempt,
+        *((True,) if anew else ()),
         partition=f"{destination}/{lane}",
         delay_seconds=delay_seconds,
     )

@@ -1,4 +1,4 @@
-"""Looking after jobs from outside: given up while a model computes, or left lying by the engine.
+"""Looking after jobs from outside: given up, waiting for a model, or left lying by the engine.
 
 The workflows themselves are in `workflows`.
 """
@@ -12,8 +12,16 @@ from typing import Final
 
 from dicomnode.database import Database, is_away
 from dicomnode.database.delivery_rows import list_pending, settle_delivery
-from dicomnode.database.job_rows import END_STATES, get_job, list_unended, set_job
+from dicomnode.database.job_rows import (
+    END_STATES,
+    JobRow,
+    end_stage,
+    get_job,
+    list_unended,
+    set_job,
+)
 from dicomnode.engine import JobQueue
+from dicomnode.inference.turns import Asker
 from dicomnode.log import get_logger
 from dicomnode.metrics import DELIVERIES, JOBS
 from dicomnode.pipeline.identifiers import analysis_workflow_id, delivery_workflow_id
@@ -50,6 +58,32 @@ def watch_for_cancel(database: Database, job_id: str) -> Iterator[threading.Even
     finally:
         left.set()
         watcher.join()
+
+
+def tell_of_turns(database: Database, job: JobRow) -> Asker:
+    """Return who puts on record that a running job waits for its turn at a model."""
+
+    def note(sentence: str | None) -> None:
+        state = "running" if sentence is None else "waiting"
+        reason = None if sentence is None else "model_busy"
+        try:
+            with database.begin() as transaction:
+                end_stage(
+                    transaction,
+                    job.id,
+                    runner=str(job.runner),
+                    state=state,
+                    reason=reason,
+                    sentence=sentence,
+                )
+        except Exception as error:
+            if not is_away(error):
+                raise
+            # Worth no repeat of what the models have answered so far.
+            _log.warning("turn_not_recorded", job=job.id, error=type(error).__name__)
+        _log.info("job_state", job=job.id, state=state, reason=reason)
+
+    return Asker(note)
 
 
 def park_broken(database: Database, jobs: JobQueue) -> int:

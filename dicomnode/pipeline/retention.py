@@ -15,7 +15,7 @@ from typing import Final
 
 from dicomnode.config import RetentionConfig
 from dicomnode.database import Database
-from dicomnode.database.job_rows import set_job
+from dicomnode.database.job_rows import END_STATES, set_job
 from dicomnode.database.retention_rows import (
     known_jobs,
     list_prunable_jobs,
@@ -112,9 +112,8 @@ class Retention:
 
     def _relieve(self, now: datetime, pruned: Pruned) -> None:
         """Above the high watermark remove settled things whatever their age, down to the low."""
-        high = min((each.high_watermark for each in self._policies.values()), default=1.0)
         low = min((each.low_watermark for each in self._policies.values()), default=1.0)
-        if self._used_share(self._data_dir) < high:
+        if not self._is_too_full():
             return
         _log.warning("disk_above_high_watermark", share=round(self._used_share(self._data_dir), 3))
         for pipeline in self._policies:
@@ -181,9 +180,16 @@ class Retention:
         """Whether files belong to no job, or are work files of one that has ended."""
         with self._database.begin() as transaction:
             known = known_jobs(transaction, [job_id])
-        if job_id in known:
-            return is_work and known[job_id]
-        return time.time() - changed_at > _ORPHAN_SECONDS
+        if job_id not in known:
+            return time.time() - changed_at > _ORPHAN_SECONDS
+        if not is_work or known[job_id] not in END_STATES:
+            return False
+        # A retry goes on from what a failed job left; where room is short it is made again.
+        return known[job_id] != "failed" or self._is_too_full()
+
+    def _is_too_full(self) -> bool:
+        high = min((each.high_watermark for each in self._policies.values()), default=1.0)
+        return self._used_share(self._data_dir) >= high
 
 
 def _used_share(folder: Path) -> float:

@@ -85,8 +85,10 @@ def build_setups(config: Config) -> dict[str, PipelineSetup]:
     ManifestInvalid
         If a manifest in one of the model repositories cannot be used.
     """
-    manifests = find_manifests((SHIPPED_MODELS, CONTRACTS, *config.inference.model_repositories))
-    faults: list[str] = []
+    found = find_manifests((SHIPPED_MODELS, CONTRACTS, *config.inference.model_repositories))
+    limits = config.inference.max_in_flight
+    manifests = {name: _with_limit(each, limits) for name, each in found.items()}
+    faults = _limit_faults(limits, manifests)
     for name, pipeline in config.pipelines.items():
         for key, task, wanted in (
             ("segment", "segment", pipeline.segment),
@@ -109,6 +111,23 @@ def build_setups(config: Config) -> dict[str, PipelineSetup]:
         name: _build(name, pipeline, manifests, config.destinations)
         for name, pipeline in config.pipelines.items()
     }
+
+
+def _with_limit(manifest: Manifest, limits: Mapping[str, int]) -> Manifest:
+    """Return a manifest with the limit that the site has set for its model."""
+    limit = limits.get(manifest.triton.model, manifest.triton.max_in_flight)
+    triton = manifest.triton.model_copy(update={"max_in_flight": limit})
+    return manifest.model_copy(update={"triton": triton})
+
+
+def _limit_faults(limits: Mapping[str, int], manifests: Mapping[str, Manifest]) -> list[str]:
+    known = sorted({each.triton.model for each in manifests.values()})
+    return [
+        f"inference.max_in_flight.{model}: no manifest is of a Triton model {model!r}; "
+        f"known are {', '.join(known)}"
+        for model in limits
+        if model not in known
+    ]
 
 
 def _build(

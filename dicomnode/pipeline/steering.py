@@ -6,8 +6,15 @@ from collections.abc import Mapping
 
 from dicomnode.config import SENDER, Destination
 from dicomnode.database import Database, Transaction
-from dicomnode.database.delivery_rows import get_delivery, reopen_delivery, settle_delivery
-from dicomnode.database.job_rows import JobRow, cancel, get_job, list_deliveries, set_job
+from dicomnode.database.delivery_rows import dismiss_deliveries, reopen_delivery
+from dicomnode.database.job_rows import (
+    JobRow,
+    cancel,
+    dismiss,
+    get_job,
+    list_deliveries,
+    reopen_job,
+)
 from dicomnode.engine import JobQueue
 from dicomnode.errors import StateError
 from dicomnode.pipeline.enqueue import enqueue_analysis, enqueue_delivery
@@ -41,42 +48,26 @@ def retry_job(
         If there is no such job, or nothing of it failed.
     """
     with database.begin() as transaction:
-        job = _find_job(transaction, job_id)
-        deliveries = list_deliveries(transaction, job_id)
-    # The rules of selection may have been changed since: they are asked anew.
-    if job.state in {"failed", "cancelled", "not_selected"}:
-        with database.begin() as transaction:
-            attempt = job.attempt + 1
-            set_job(
-                transaction,
-                job_id,
-                state="queued",
-                attempt=attempt,
-                interruptions=0,
-                reason=None,
-                sentence=None,
-                runner=None,
-            )
+        # The rules of selection may have been changed since: they are asked anew.
+        attempt = reopen_job(transaction, job_id)
+        if attempt is not None:
             enqueue_analysis(jobs, transaction, job_id, attempt)
-        return f"{job_id}: the analysis was enqueued again"
-    parked = [each for each in deliveries if each.state == "parked"]
-    if not parked:
-        raise StateError(f"{job_id} is {job.state} and has no parked delivery: nothing to retry")
-    with database.begin() as transaction:
-        for each in parked:
+            return f"{job_id}: the analysis was enqueued again"
+        job = _find_job(transaction, job_id)
+        retried: list[str] = []
+        for each in list_deliveries(transaction, job_id):
+            name = each.destination
             number = reopen_delivery(
-                transaction, job_id, each.destination, "retried by an operator"
+                transaction, job_id, name, "retried by an operator", only_parked=True
             )
-            enqueue_delivery(
-                jobs,
-                transaction,
-                job_id,
-                each.destination,
-                number,
-                config=(destinations or {}).get(each.destination),
-            )
-    names = ", ".join(each.destination for each in parked)
-    return f"{job_id}: delivery was enqueued again to {names}"
+            if number is None:
+                continue
+            config = (destinations or {}).get(name)
+            enqueue_delivery(jobs, transaction, job_id, name, number, config=config)
+            retried.append(name)
+    if not retried:
+        raise StateError(f"{job_id} is {job.state} and has no parked delivery: nothing to retry")
+    return f"{job_id}: delivery was enqueued again to {', '.join(retried)}"
 
 
 def send_job(
@@ -89,7 +80,8 @@ def send_job(
 ) -> str:
     """Send the results of a job to a destination, be it one of its pipeline's or not.
 
-    What the destination has taken before is not sent again.
+    All of them, also what it has taken before: who asks by hand knows that it has lost them.  They
+    go under the same UIDs, so whoever has them still has nothing twice.
 
     Returns
     -------
@@ -108,11 +100,20 @@ def send_job(
         job = _find_job(transaction, job_id)
         if not job.files:
             raise StateError(f"{job_id} is {job.state} and has no results to send")
-        row = get_delivery(transaction, job_id, name)
-        if row is not None and row.state == "pending":
+        number = reopen_delivery(
+            transaction, job_id, name, "sent by an operator", only_parked=False
+        )
+        if number is None:
             raise StateError(f"{job_id} is being sent to {name} already")
-        number = reopen_delivery(transaction, job_id, name, "sent by an operator")
-        enqueue_delivery(jobs, transaction, job_id, name, number, config=destinations.get(name))
+        enqueue_delivery(
+            jobs,
+            transaction,
+            job_id,
+            name,
+            number,
+            config=destinations.get(name),
+            anew=True,
+        )
     return f"{job_id}: delivery to {name} was enqueued"
 
 
@@ -130,21 +131,10 @@ def dismiss_job(database: Database, job_id: str) -> str:
         If there is no such job, or nothing of it failed.
     """
     with database.begin() as transaction:
-        job = _find_job(transaction, job_id)
-        parked = [each for each in list_deliveries(transaction, job_id) if each.state == "parked"]
-        if job.state == "failed":
-            set_job(transaction, job_id, state="cancelled", runner=None)
-        elif not parked:
+        was_failed = dismiss(transaction, job_id)
+        if not dismiss_deliveries(transaction, job_id) and not was_failed:
+            job = _find_job(transaction, job_id)
             raise StateError(f"{job_id} is {job.state} and has no parked delivery")
-        for each in parked:
-            settle_delivery(
-                transaction,
-                job_id,
-                each.destination,
-                state="dismissed",
-                attempt=each.attempts,
-                words=each.words,
-            )
     return f"{job_id}: dismissed"
 
 
@@ -162,8 +152,9 @@ def cancel_job(database: Database, jobs: JobQueue, job_id: str) -> str:
         If there is no such job, or it has ended.
     """
     with database.begin() as transaction:
+        is_cancelled = cancel(transaction, job_id)
         job = _find_job(transaction, job_id)
-        if not cancel(transaction, job_id):
+        if not is_cancelled:
             raise StateError(f"{job_id} is {job.state} already")
     jobs.cancel(analysis_workflow_id(job_id, job.attempt))
     return f"{job_id}: cancelled"

@@ -36,7 +36,7 @@ from dicomnode.model.series import content_digest
 from dicomnode.pipeline import analysis
 from dicomnode.pipeline.choosing import settle
 from dicomnode.pipeline.enqueue import enqueue_delivery
-from dicomnode.pipeline.looking_after import watch_for_cancel
+from dicomnode.pipeline.looking_after import tell_of_turns, watch_for_cancel
 from dicomnode.pipeline.objects import SR_FILE
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.results.evidence import Predecessor, read_predecessor
@@ -273,7 +273,7 @@ class AnalysisSteps:
                 analysis.infer(
                     workspace,
                     self._setup(job),
-                    self._client,
+                    self._client.on_behalf_of(tell_of_turns(self._database, job)),
                     watch,
                     cancelled=cancelled.is_set,
                 )

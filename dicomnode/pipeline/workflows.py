@@ -1,8 +1,8 @@
 """The analysis and its deliveries as durable workflows: which step follows which, and when.
 
 analyze:  assemble -> infer -> results -> hand over         (waits, durably, while Triton is away)
-deliver:  send -> done | ask for commitment | send again later, durably | parked
-          (one workflow an attempt)
+deliver:  [forget ->] send -> done | ask for commitment | send again later, durably | parked
+          (one workflow an attempt; the ledger is forgotten where an operator asks for it)
 
 What the steps do is in `steps`, `delivery` and `commitment`.
 """
@@ -17,10 +17,9 @@ from typing import Any, Final
 
 from dicomnode import tracing
 from dicomnode.config import Destination
-from dicomnode.database import Database, Transaction, is_away
+from dicomnode.database import Database, is_away
 from dicomnode.database.delivery_rows import get_delivery
 from dicomnode.database.job_rows import (
-    create_job,
     get_job,
     plan_attempt,
     trace_of,
@@ -28,10 +27,9 @@ from dicomnode.database.job_rows import (
 from dicomnode.engine import JobQueue, run_step
 from dicomnode.inference.client import TritonClient
 from dicomnode.log import bound
-from dicomnode.model.series import SeriesRevision
 from dicomnode.pipeline.commitment import Commitments
 from dicomnode.pipeline.delivery import Delivery
-from dicomnode.pipeline.enqueue import enqueue_analysis, enqueue_delivery, queues
+from dicomnode.pipeline.enqueue import enqueue_analysis, enqueue_delivery
 from dicomnode.pipeline.identifiers import series_of_job
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.pipeline.steps import AnalysisSteps
@@ -40,26 +38,6 @@ from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
 
 _WAITS_SECONDS: Final = (5.0, 60.0)
-
-__all__ = ("Workflows", "queues", "submit")
-
-
-def submit(
-    jobs: JobQueue, transaction: Transaction, revision: SeriesRevision, version: str
-) -> str | None:
-    """Record a job for a closed series and enqueue its analysis, in the caller's transaction.
-
-    Returns
-    -------
-    str or None
-        The job's id; None if the same content was analyzed by the same pipeline before.
-    """
-    job_id = revision.job_id(version)
-    with tracing.span("close series", parent=revision.traceparent, job=job_id) as span:
-        if not create_job(transaction, job_id, revision, traceparent=span.traceparent):
-            return None
-        enqueue_analysis(jobs, transaction, job_id, 1)
-    return job_id
 
 
 class Workflows:
@@ -129,8 +107,11 @@ class Workflows:
                 span.note(outcome=outcome)
             return outcome
 
-        def deliver(job_id: str, destination: str, attempt: int) -> str:
+        def deliver(job_id: str, destination: str, attempt: int, anew: bool = False) -> str:
             with self._around("deliver", job_id, attempt=attempt, destination=destination) as span:
+                if anew:
+                    # A step of its own: once sending has begun, what is taken is taken.
+                    run_step("forget", lambda: self._delivery.forget(job_id, destination))
                 outcome = self._deliver(job_id, destination, attempt)
                 span.note(outcome=outcome)
             return outcome

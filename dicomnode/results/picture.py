@@ -64,7 +64,7 @@ class Pictures:
         Hounsfield units, axial: columns run to the patient's left, rows to the back, slices to
         the head.
     labels : numpy.ndarray, shape (slices, rows, columns), dtype uint8
-        0 is background, else the number of a segment.
+        0 is background, else the number of a segment or a value of `uppermost`.
     spacing_kji_mm : tuple of float
         Distance between slices, rows and columns, mm.
     segments : tuple of Segment
@@ -73,6 +73,8 @@ class Pictures:
         For the answers, and for bars of scores and of measurements in percent.
     lines : tuple of str
         What else to say, the most important first.
+    uppermost : numpy.ndarray, shape (256,), dtype uint8, optional
+        The segment that is drawn for each value of `labels`, where segments overlap.
 
     Raises
     ------
@@ -89,6 +91,7 @@ class Pictures:
         segments: tuple[Segment, ...],
         classifications: tuple[Classification, ...] = (),
         lines: tuple[str, ...] = (),
+        uppermost: NDArray[np.uint8] | None = None,
     ) -> None:
         if voxels_hu.shape != labels.shape or voxels_hu.ndim != 3 or voxels_hu.size == 0:
             raise ValueError(
@@ -96,6 +99,8 @@ class Pictures:
             )
         self._voxels_hu = voxels_hu
         self._labels = labels
+        # Of the slices that are drawn alone: the whole volume would be copied for it.
+        self._uppermost = np.arange(256, dtype=np.uint8) if uppermost is None else uppermost
         self._spacing_kji_mm = spacing_kji_mm
         self._segments = segments
         self._classifications = classifications
@@ -163,12 +168,12 @@ class Pictures:
         # Head on top: slices run upward.
         cut = (slice(None, None, -1), self._coronal_row, self._columns)
         spacing_k, _, spacing_i = self._spacing_kji_mm
-        planes = (self._voxels_hu[cut], self._labels[cut])
+        planes = (self._voxels_hu[cut], self._uppermost[self._labels[cut]])
         return paint_slice(sheet, planes, (spacing_k, spacing_i), box, self._colors)
 
     def _paint_axial(self, sheet: Image.Image, k: int, box: tuple[int, int, int, int]) -> Panel:
         cut = (k, self._rows, self._columns)
-        planes = (self._voxels_hu[cut], self._labels[cut])
+        planes = (self._voxels_hu[cut], self._uppermost[self._labels[cut]])
         return paint_slice(sheet, planes, self._spacing_kji_mm[1:], box, self._colors)
 
 

@@ -178,16 +178,24 @@ class Quarantine:
 
     def list(self) -> tuple[QuarantinedItem, ...]:
         """Return all objects, the latest first."""
-        if self._shared is None:
-            names = [each.name for each in self._folder.glob("*.json")]
-        else:
-            names = [key.rpartition("/")[2] for key, *_ in self._shared.list(_FOLDER)]
-        items = [self.get(name.removesuffix(".json")) for name in names if name.endswith(".json")]
+        items = [self.get(name.removesuffix(".json")) for name in self._names()]
         return tuple(sorted(items, key=lambda item: (item.last_seen, item.id), reverse=True))
 
     def count(self) -> int:
-        """Return how many objects there are, without reading any."""
-        return sum(1 for each in self._folder.glob("*.json"))
+        """Return how many objects there are, without reading any.
+
+        Raises
+        ------
+        StorageUnavailable
+            If they lie in a bucket that cannot be asked.
+        """
+        return len(self._names())
+
+    def _names(self) -> tuple[str, ...]:
+        if self._shared is None:
+            return tuple(each.name for each in self._folder.glob("*.json"))
+        names = (key.rpartition("/")[2] for key, *_ in self._shared.list(_FOLDER))
+        return tuple(name for name in names if name.endswith(".json"))
 
     def get(self, identifier: str) -> QuarantinedItem:
         """Return what is known of one object.

@@ -13,7 +13,7 @@ from pydicom import dcmread
 
 from dicomnode.config import load
 from dicomnode.database.series_rows import list_keys, list_series
-from dicomnode.node import Node
+from dicomnode.node.composition import Node
 from dicomnode.send.store_scu import send_instances
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.standard.ae import AEAddress

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from dicomnode.config import Config
-from dicomnode.node import Node
+from dicomnode.node.composition import Node
 from tests.support.ct import make_series
 from tests.support.node import wait_until
 

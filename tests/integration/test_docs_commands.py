@@ -21,7 +21,7 @@ from dicomnode.cli.main import app
 from dicomnode.config import load
 from dicomnode.database.job_rows import create_job, set_delivery, set_job
 from dicomnode.database.series_rows import close_series, list_series
-from dicomnode.node import Node
+from dicomnode.node.composition import Node
 from dicomnode.send.store_scu import send_instances
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.standard.ae import AEAddress

@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from dicomnode.config import load
 from dicomnode.database.job_rows import list_deliveries, list_jobs
 from dicomnode.database.series_rows import list_instances, list_series
+from dicomnode.node.composition import Node
 from dicomnode.send.outcome import StoreOutcome
 from dicomnode.send.store_scu import send_instances
 from dicomnode.spool.part10 import read_stored
@@ -220,3 +222,21 @@ def test_an_object_whose_row_is_missing_is_recorded_at_the_next_start(
                 return [row.instance_count for row in list_series(transaction)]
 
         wait_until(lambda: counts() == [len(paths)], 20, "the instances were on record")
+
+
+def test_every_host_counts_the_whole_quarantine(cluster: Cluster):
+    config = load(cluster.host("receiver-a"))
+    storage = open_storage(config)
+    for content in (b"first", b"second", b"third"):
+        storage.quarantine.keep(content, reason="no slice", facts={})
+    other = load(cluster.host("console-b"))
+    console = other.console.model_copy(update={"port": 0})
+    node = Node(other.model_copy(update={"console": console}), roles=frozenset(("console",)))
+    node.start()
+    try:
+        (url,) = (each.where for each in node.endpoints if each.what == "console")
+        page = httpx.get(f"{url.rstrip('/')}/metrics").text
+    finally:
+        node.stop()
+
+    assert "\ndicomnode_quarantine_objects 3.0\n" in page

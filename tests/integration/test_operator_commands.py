@@ -88,6 +88,12 @@ objects = ["sr", "json"]
         assert run(config, "jobs", "retry", found["id"]).exit_code == 0
         wait_until(lambda: states(config)["pacs"] == "delivered", 20, "it was delivered")
 
+        # The PACS lost them: who asks by hand wants them sent.
+        assert run(config, "jobs", "send", found["id"], "pacs").exit_code == 0
+        wait_until(lambda: len(pacs.uids()) == 4, 20, "all was sent again")
+        wait_until(lambda: states(config)["pacs"] == "delivered", 20, "it was delivered again")
+        assert len(set(pacs.uids())) == 2
+
         wrong = run(config, "jobs", "send", found["id"], "nowhere")
         assert wrong.exit_code == 1
         assert run(config, "jobs", "dismiss", found["id"]).exit_code == 1

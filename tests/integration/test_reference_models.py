@@ -66,6 +66,23 @@ def test_a_volume_without_lungs_is_no_error(shipped):
     assert not ask_lungs(shipped, np.full((1, 3, 2), -1000, np.int16)).any()
 
 
+def test_nothing_of_a_request_is_left_in_the_next(shipped, hu):
+    from burden import opacity_map
+
+    labels = ask_lungs(shipped, hu)
+    below, above = slice(0, 40), slice(40, 80)
+    maps = []
+    for part in (above, below):
+        inputs = {"VOLUME_HU": hu[part], "SPACING_MM": SPACING, "LABELS": labels[part]}
+        outputs = {"OPACITIES": (np.uint8, hu[part].shape)}
+        maps.append(shipped.infer(MANIFESTS["opacities"], inputs, outputs)["OPACITIES"])
+
+    assert not ask_lungs(shipped, np.full(hu[below].shape, -1000, np.int16)).any()
+    assert np.array_equal(ask_lungs(shipped, hu), labels)
+    for found, part in zip(maps, (above, below), strict=True):
+        assert np.array_equal(found, opacity_map(hu[part], SPACING.tolist(), labels[part]))
+
+
 def test_a_wrong_spacing_is_refused_in_words(shipped):
     volume = np.zeros((3, 40, 50), np.int16)
 

@@ -13,7 +13,7 @@ from dicomnode.config import Config
 from dicomnode.database.decision_rows import list_decisions
 from dicomnode.database.job_rows import END_STATES, list_deliveries, list_jobs
 from dicomnode.database.series_rows import list_faults, list_series
-from dicomnode.node import Node
+from dicomnode.node.composition import Node
 from dicomnode.send.store_scu import send_instances
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox

@@ -15,12 +15,17 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from dicomnode.config import AllowedCaller, ReceiveConfig
 from dicomnode.database import open_database
-from dicomnode.database.delivery_rows import get_delivery, list_commitments, open_delivery
-from dicomnode.database.job_rows import already_sent
+from dicomnode.database.delivery_rows import (
+    already_sent,
+    get_delivery,
+    list_commitments,
+    open_delivery,
+)
 from dicomnode.engine import JobQueue
 from dicomnode.model.commitment import CommitmentReport
 from dicomnode.pipeline import commitment as asking
-from dicomnode.pipeline.commitment import Commitments, take_report
+from dicomnode.pipeline.commitment import Commitments
+from dicomnode.pipeline.commitment_answers import take_report
 from dicomnode.pipeline.delivery import Delivery
 from dicomnode.receive.scp import StorageSCP
 from dicomnode.spool.instances import InstanceStore

@@ -183,6 +183,49 @@ def test_labels_that_the_manifest_lacks_are_refused(triton: TritonClient, thresh
         )
 
 
+def test_what_several_models_see_is_put_into_memory_once_and_taken_back_at_the_end(
+    triton: TritonClient, threshold: Manifest, voxels_hu: np.ndarray
+):
+    with triton.keeping_inputs() as keeping:
+        first = segment(keeping, threshold, voxels_hu=voxels_hu, spacing_kji_mm=SPACING_KJI_MM)
+        kept = our_regions()
+        second = segment(keeping, threshold, voxels_hu=voxels_hu, spacing_kji_mm=SPACING_KJI_MM)
+        kept_on = our_regions()
+
+    np.testing.assert_array_equal(first, expected_labels(voxels_hu))
+    np.testing.assert_array_equal(second, expected_labels(voxels_hu))
+    assert len(kept) == 1
+    assert kept_on == kept
+    assert our_regions() == []
+    wait_for(lambda: all_returned(triton))
+
+
+def test_an_array_that_may_be_written_to_is_sent_as_it_is_now(
+    triton: TritonClient, threshold: Manifest, voxels_hu: np.ndarray
+):
+    changing = voxels_hu.copy()
+
+    with triton.keeping_inputs() as keeping:
+        segment(keeping, threshold, voxels_hu=changing, spacing_kji_mm=SPACING_KJI_MM)
+        changing[...] = changing[::-1].copy()
+        labels = segment(keeping, threshold, voxels_hu=changing, spacing_kji_mm=SPACING_KJI_MM)
+
+    np.testing.assert_array_equal(labels, expected_labels(voxels_hu[::-1]))
+
+
+def test_a_server_that_forgot_what_is_kept_is_told_again(
+    triton: TritonClient, threshold: Manifest, voxels_hu: np.ndarray
+):
+    with triton.keeping_inputs() as keeping:
+        segment(keeping, threshold, voxels_hu=voxels_hu, spacing_kji_mm=SPACING_KJI_MM)
+        # As a server does that was started anew.
+        wait_for(lambda: triton._client.unregister_system_shared_memory() is None)
+        labels = segment(keeping, threshold, voxels_hu=voxels_hu, spacing_kji_mm=SPACING_KJI_MM)
+
+    np.testing.assert_array_equal(labels, expected_labels(voxels_hu))
+    wait_for(lambda: all_returned(triton))
+
+
 @pytest.mark.parametrize(
     ("number", "error", "text"),
     [

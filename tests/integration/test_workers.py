@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -14,6 +16,7 @@ import pytest
 
 from dicomnode.database.job_rows import JobRow, list_deliveries, list_jobs
 from dicomnode.engine import JobQueue
+from dicomnode.errors import StateError
 from dicomnode.pipeline.steering import cancel_job, retry_job
 from tests.support.ct import make_series
 from tests.support.pacs import FlakyPacs
@@ -57,7 +60,7 @@ first_retry_seconds = 0.3
         self._parts = ExitStack()
 
     def __enter__(self) -> Self:
-        _settings, self._database = self._parts.enter_context(opened(self.config))
+        _settings, self.database = self._parts.enter_context(opened(self.config))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,7 +74,7 @@ first_retry_seconds = 0.3
         return Spec(config=self.config, folder=self.folder, **named)  # type: ignore[arg-type]
 
     def job(self, uid: str) -> JobRow:
-        with self._database.begin() as transaction:
+        with self.database.begin() as transaction:
             (job,) = list_jobs(transaction, series_instance_uid=uid)
             return job
 
@@ -81,7 +84,7 @@ first_retry_seconds = 0.3
         return (job.state, job.stage) == ("running", "infer")
 
     def is_delivered(self, uid: str) -> bool:
-        with self._database.begin() as transaction:
+        with self.database.begin() as transaction:
             (job,) = list_jobs(transaction, series_instance_uid=uid)
             rows = list_deliveries(transaction, job.id)
             return [each.state for each in rows] == ["delivered"]
@@ -95,9 +98,9 @@ first_retry_seconds = 0.3
         ]
 
     def steer(self, what: Callable[..., str], job_id: str) -> str:
-        jobs = JobQueue(self._database)
+        jobs = JobQueue(self.database)
         try:
-            return what(self._database, jobs, job_id)
+            return what(self.database, jobs, job_id)
         finally:
             jobs.close()
 
@@ -200,6 +203,27 @@ def test_a_job_that_was_given_up_can_be_taken_up_again(site: Site):
         site.steer(retry_job, site.job(uid).id)
 
         wait_until(lambda: site.is_delivered(uid), 20, "the results were delivered")
+
+
+def test_of_operators_who_retry_at_the_same_time_one_is_in_time(site: Site):
+    uid = site.submit(9)
+    site.steer(cancel_job, site.job(uid).id)
+    job_id, jobs, at_once = site.job(uid).id, JobQueue(site.database), threading.Barrier(6)
+
+    def retry() -> bool:
+        at_once.wait(30)
+        try:
+            retry_job(site.database, jobs, job_id)
+        except StateError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        in_time = [each.result() for each in [pool.submit(retry) for _ in range(6)]]
+    jobs.close()
+
+    assert sorted(in_time) == [*[False] * 5, True]
+    assert (site.job(uid).state, site.job(uid).attempt) == ("queued", 2)
 
 
 def test_nothing_fails_when_postgresql_crashes_and_comes_back(tmp_path: Path):

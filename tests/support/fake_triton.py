@@ -6,7 +6,8 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ class FakeTriton:
     def close(self) -> None:
         """Have nothing to close."""
 
+    def on_behalf_of(self, _asker: object) -> FakeTriton:
+        return self
+
     def is_ready(self, _models: Iterable[str] = ()) -> bool:
         return True
 
@@ -60,6 +64,11 @@ class FakeTriton:
 
     def server_identity(self) -> str:
         return "fake 1.0"
+
+    @contextmanager
+    def keeping_inputs(self) -> Iterator[FakeTriton]:
+        """Yield itself: nothing goes through shared memory."""
+        yield self
 
     def check_contract(self, manifest: Manifest) -> Manifest:
         """Keep every contract."""

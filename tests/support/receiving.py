@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dicomnode.config import Config, load
-from dicomnode.node import Node
+from dicomnode.node.composition import Node
 from dicomnode.standard.sop_classes import CT_IMAGE
 from tests.support.node import write_config
 

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +25,14 @@ from dicomnode.database import Database, open_database
 from dicomnode.database.series_rows import close_series, record_instance
 from dicomnode.engine import Engine, JobQueue
 from dicomnode.errors import SendError
-from dicomnode.node import Node
+from dicomnode.node.composition import Node
+from dicomnode.node.triton import open_triton
 from dicomnode.pipeline import delivery as delivery_module
 from dicomnode.pipeline import workflows as workflows_module
+from dicomnode.pipeline.enqueue import queues, submit
 from dicomnode.pipeline.looking_after import park_broken
 from dicomnode.pipeline.setup import build_setups
-from dicomnode.pipeline.workflows import Workflows, queues, submit
+from dicomnode.pipeline.workflows import Workflows
 from dicomnode.send.store_scu import echo
 from dicomnode.series import watch as watch_module
 from dicomnode.series.registry import SeriesRegistry
@@ -60,6 +62,7 @@ def wait_until(condition: Callable[[], _Found], seconds: float, what: str) -> _F
 class Spec:
     """What a worker process is told.
 
+    It asks the server that its configuration names, or stands in for the embedded one.
     `kills` maps a series to the point at which its worker dies, once: ``step:begin`` (nothing of
     the step is done), ``step:end`` (all is done, its result is not kept), ``step:kept``.
     """
@@ -113,6 +116,9 @@ def run_worker(spec: Spec) -> None:
     client: Any = FakeTriton(
         seconds=spec.triton_seconds, fail_share=spec.fail_share, unavailable_first=first
     )
+    parts = ExitStack()
+    if config.inference.triton != "embedded":
+        client = open_triton(config, parts, database=database)
     workflows = Workflows(
         database=database,
         store=storage.store,
@@ -137,6 +143,7 @@ def run_worker(spec: Spec) -> None:
     Journal(spec.folder / "journal").write("-", "worker", engine.slot)
     stop.wait()
     engine.stop(drain_seconds=20)
+    parts.close()
     jobs.close()
     database.close()
     os._exit(0)

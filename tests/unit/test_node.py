@@ -12,7 +12,7 @@ import pytest
 
 from dicomnode.config import Config
 from dicomnode.errors import ConfigError, StateError
-from dicomnode.node import Node
+from dicomnode.node.composition import Node
 from dicomnode.node.foundation import Loop
 from tests.support.orthanc import free_port
 

@@ -7,15 +7,14 @@ import threading
 import pytest
 
 from dicomnode.database import open_database
+from dicomnode.database.delivery_rows import already_sent, record_sent
 from dicomnode.database.job_rows import (
     add_seconds,
-    already_sent,
     begin_stage,
     create_job,
     get_job,
     list_deliveries,
     list_jobs,
-    record_sent,
     set_delivery,
     set_job,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,8 +14,9 @@ from dicomnode.database import open_database
 from dicomnode.database.job_rows import get_job, list_deliveries
 from dicomnode.database.series_rows import close_series, record_instance
 from dicomnode.pipeline import workflows as workflows_module
+from dicomnode.pipeline.enqueue import submit
 from dicomnode.pipeline.setup import build_setups
-from dicomnode.pipeline.workflows import Workflows, submit
+from dicomnode.pipeline.workflows import Workflows
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.part10 import read_stored
 from dicomnode.spool.quarantine import Quarantine
@@ -29,6 +31,13 @@ class FakeTriton:
     def __init__(self):
         self.fault = None
         self.asked = []
+
+    def on_behalf_of(self, _asker):
+        return self
+
+    @contextmanager
+    def keeping_inputs(self):
+        yield self
 
     def check_contract(self, manifest):
         if self.fault is not None:

@@ -1,5 +1,7 @@
 """What a model sees of tilted and uneven slices, and that its labels come back onto them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -84,3 +86,28 @@ def test_labels_of_a_model_lie_on_the_slices_of_the_source(geometry):
     np.testing.assert_array_equal(second, first + (lungs > 0))
     for inputs in client.seen:
         assert len({each.shape for each in inputs.values() if each.ndim == 3}) == 1
+
+
+@pytest.mark.parametrize("numbers", [(1, 2), (2, 1)], ids=["the same", "others"])
+def test_labels_are_sent_in_the_numbers_that_a_model_wants(numbers):
+    volume, client = make_volume(), Threshold()
+    lungs = (np.arange(SHAPE_KJI[2]) % 3 * np.ones(SHAPE_KJI)).astype(np.uint8)
+    identity = MANIFESTS["lung"].identity("fake")
+    segments = describe_segments(
+        MANIFESTS["lung"],
+        identity,
+        labels=lungs,
+        voxels_hu=volume.voxels_hu,
+        voxel_volume_ml=1.0,
+    )
+    renumbered = tuple(
+        replace(each, number=number) for each, number in zip(segments, numbers, strict=True)
+    )
+    found = [Segmented(manifest=MANIFESTS["lung"], labels=lungs, segments=renumbered)]
+
+    label_volume(client, MANIFESTS["opacities"], ModelGrids(volume), found)
+
+    (sent,) = [each["LABELS"] for each in client.seen]
+    table = np.array([0, *np.argsort(numbers) + 1], np.uint8)
+    np.testing.assert_array_equal(sent, table[lungs])
+    assert np.shares_memory(sent, lungs) == (numbers == (1, 2)), "a copy only where one is needed"

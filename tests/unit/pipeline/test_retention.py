@@ -11,8 +11,13 @@ import sqlalchemy as sa
 
 from dicomnode.config import RetentionConfig
 from dicomnode.database import Database, open_database
-from dicomnode.database.delivery_rows import open_delivery, record_attempt, settle_delivery
-from dicomnode.database.job_rows import create_job, record_sent, set_job
+from dicomnode.database.delivery_rows import (
+    open_delivery,
+    record_attempt,
+    record_sent,
+    settle_delivery,
+)
+from dicomnode.database.job_rows import create_job, set_job
 from dicomnode.database.tables import metadata
 from dicomnode.engine import JobQueue
 from dicomnode.model.series import SeriesRevision
@@ -248,6 +253,21 @@ def test_work_files_of_ended_jobs_are_swept(site: Site):
         (site.outbox.work_dir(job_id) / "volume.npy").write_bytes(b"x")
     site.prune()
     assert len(site.files("work")) == 1
+
+
+@pytest.mark.parametrize(("used", "left"), [(0.1, 1), (0.99, 0)])
+def test_work_files_of_a_failed_job_are_kept_for_a_retry_while_there_is_room(
+    site: Site, used: float, left: int
+):
+    failed = site.add(1, state="failed", delivery=None)
+    (site.outbox.work_dir(failed) / "volume.npy").write_bytes(b"x")
+    site.used = used
+    site.prune()
+    assert len(site.files("work")) == left
+    site.used = 0.1
+    dismiss_job(site.database, failed)
+    site.prune()
+    assert site.files("work") == []
 
 
 @pytest.mark.parametrize("count", [150, pytest.param(3000, marks=pytest.mark.slow)])

@@ -43,3 +43,30 @@ def test_what_a_model_needs_of_those_before_it_must_be_there(segment, classify, 
         build_setups(config(segment, classify))
 
     assert fault in "\n".join(caught.value.faults)
+
+
+def test_a_site_sets_the_limit_of_a_model_and_its_manifest_stays_the_same():
+    plain = config(["lung"], [])
+    limited = plain.model_copy(
+        update={
+            "inference": plain.inference.model_copy(
+                update={"max_in_flight": {"lung_segmentation": 7}}
+            )
+        }
+    )
+
+    before, after = build_setups(plain)["ct"], build_setups(limited)["ct"]
+
+    assert [each.triton.max_in_flight for each in after.manifests] == [7]
+    assert [each.triton.max_in_flight for each in before.manifests] == [2]
+    assert after.version == before.version
+
+
+def test_a_limit_for_a_model_that_is_none_is_refused():
+    plain = config(["lung"], [])
+    limited = plain.model_copy(
+        update={"inference": plain.inference.model_copy(update={"max_in_flight": {"lungs": 7}})}
+    )
+
+    with pytest.raises(ConfigError, match=r"inference\.max_in_flight\.lungs: no manifest is of"):
+        build_setups(limited)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
+from collections import Counter
 
-from dicomnode.database.job_rows import set_job
-from dicomnode.errors import InferenceUnavailable, ModelContractMismatch, StateError
-from dicomnode.pipeline.steering import cancel_job, retry_job
+import pytest
+import sqlalchemy as sa
+
+from dicomnode.database.job_rows import set_delivery, set_job
+from dicomnode.database.tables import attempt as attempts
+from dicomnode.errors import (
+    InferenceUnavailable,
+    ModelContractMismatch,
+    ResultError,
+    StateError,
+)
+from dicomnode.pipeline import analysis
+from dicomnode.pipeline.steering import cancel_job, retry_job, send_job
 
 
 def test_a_failed_analysis_is_tried_again(bench):
@@ -114,3 +124,108 @@ def test_what_has_ended_cannot_be_cancelled(bench, state):
         cancel_job(bench.database, bench.jobs, job_id)
 
     assert (bench.job(job_id).state, bench.job(job_id).reason) == (state, "because")
+
+
+def test_a_retry_goes_on_from_the_step_that_failed(bench, monkeypatch):
+    def broken(*_arguments, **_named):
+        raise ResultError("no room for a SEG")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dicomnode.pipeline.analysis.write_results", broken)
+        job_id = bench.submit_series()
+        bench.jobs.run_all()
+    assert (bench.job(job_id).state, bench.job(job_id).stage) == ("failed", "results")
+    assembled = []
+    original = analysis.assemble
+    monkeypatch.setattr(
+        "dicomnode.pipeline.analysis.assemble",
+        lambda *given: assembled.append(given) or original(*given),
+    )
+
+    retry_job(bench.database, bench.jobs, job_id)
+    bench.jobs.run_all()
+
+    assert bench.job(job_id).state == "done"
+    assert bench.client.asked == ["lung"]
+    assert assembled == []
+
+
+def send_again(bench, job_id):
+    return send_job(
+        bench.database, bench.jobs, job_id, "results", destinations=bench.config.destinations
+    )
+
+
+def test_what_an_operator_sends_is_sent_again_and_under_the_same_uids(bench, pacs):
+    bench.config.destinations["results"] = pacs.destination
+    bench.build()
+    job_id = bench.submit_series()
+    bench.jobs.run_all()
+    assert len(pacs.uids()) == 2
+
+    for times in (2, 3):
+        assert "delivery to results was enqueued" in send_again(bench, job_id)
+        bench.jobs.run_all()
+        assert bench.delivery(job_id).state == "delivered"
+        assert len(pacs.uids()) == 2 * times
+
+    assert len(set(pacs.uids())) == 2
+
+
+def test_a_further_attempt_after_an_operators_word_repeats_nothing(bench, pacs):
+    bench.config.destinations["results"] = pacs.destination
+    bench.build()
+    job_id = bench.submit_series()
+    bench.jobs.run_all()
+
+    pacs.refuse(0xA701, times=1)
+    send_again(bench, job_id)
+    bench.jobs.run_all()
+
+    assert bench.delivery(job_id).state == "delivered"
+    assert bench.delivery(job_id).attempts == 3
+    assert list(Counter(pacs.uids()).values()) == [2, 2]
+
+
+def test_what_a_dead_worker_had_sent_is_sent_again_too(bench, pacs):
+    bench.config.destinations["results"] = pacs.destination
+    bench.build()
+    job_id = bench.submit_series()
+    bench.jobs.run_all()
+    with bench.database.begin() as transaction:
+        # As if it had died between each acceptance and the record of the attempt.
+        transaction.execute(sa.delete(attempts))
+        set_delivery(
+            transaction, job_id, "results", state="parked", attempts=1, words="given up: it died"
+        )
+
+    send_again(bench, job_id)
+    bench.jobs.run_all()
+
+    assert list(Counter(pacs.uids()).values()) == [2, 2]
+
+
+def test_what_is_under_way_cannot_be_sent_a_second_time(bench):
+    job_id = bench.submit_series()
+    bench.jobs.run_next()
+
+    with pytest.raises(StateError, match="is being sent to results already"):
+        send_job(
+            bench.database, bench.jobs, job_id, "results", destinations=bench.config.destinations
+        )
+
+
+def test_an_unknown_destination_is_told_with_those_that_are_known(bench):
+    job_id = bench.submit_series()
+
+    with pytest.raises(StateError, match=r"no destination is called 'PACS'; known are .*results"):
+        send_job(bench.database, bench.jobs, job_id, "PACS", destinations=bench.config.destinations)
+
+
+def test_a_job_without_results_cannot_be_sent(bench):
+    job_id = bench.submit_series()
+
+    with pytest.raises(StateError, match="is queued and has no results to send"):
+        send_job(
+            bench.database, bench.jobs, job_id, "results", destinations=bench.config.destinations
+        )

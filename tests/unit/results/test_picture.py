@@ -85,6 +85,19 @@ def test_the_same_input_gives_the_same_picture():
     assert draw(*thorax()) == draw(*thorax())
 
 
+def test_where_segments_overlap_the_uppermost_is_drawn():
+    hu, labels = thorax()
+    both = np.where(labels == LEFT_LUNG, 9, labels).astype(np.uint8)
+    uppermost = np.arange(256, dtype=np.uint8)
+    uppermost[9] = LEFT_LUNG
+    segments = make_segments(labels, 1.0)
+
+    plain = pictures(hu, labels, segments=segments).summary_page()
+    overlapping = pictures(hu, both, segments=segments, uppermost=uppermost).summary_page()
+
+    np.testing.assert_array_equal(plain, overlapping)
+
+
 @pytest.mark.parametrize("shape", [SHAPE_KJI, (1, 7, 5), (3, 400, 2)])
 def test_nothing_found_still_makes_a_picture_without_colors(shape):
     png = draw(np.full(shape, -1000, np.int16), np.zeros(shape, np.uint8), lines=())

@@ -181,3 +181,11 @@ def test_what_was_put_aside_is_listed_and_read_on_the_other_host(bucket, tmp_pat
     (item,) = one.list()
     assert (item.id, item.count, item.reason) == (identifier, 2, "not DICOM")
     assert other.path(identifier).read_bytes() == b"garbage"
+
+
+def test_the_quarantine_counts_what_all_hosts_have_put_there(bucket, tmp_path):
+    one, other = (Quarantine(tmp_path / name, shared=bucket) for name in "ab")
+    for content in (b"first", b"second"):
+        one.keep(content, reason="no slice", facts={})
+
+    assert (one.count(), other.count()) == (2, 2)

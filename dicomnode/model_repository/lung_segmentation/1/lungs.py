@@ -39,7 +39,11 @@ _LUNG_HU = (-935, -500)
 _BONE_HU = 200
 
 
-def segment_lungs(hu: NDArray[np.int16], spacing_kji_mm: Sequence[float]) -> NDArray[np.uint8]:
+def segment_lungs(
+    hu: NDArray[np.int16],
+    spacing_kji_mm: Sequence[float],
+    out: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
     """Label the lungs of a CT volume.
 
     Parameters
@@ -48,6 +52,8 @@ def segment_lungs(hu: NDArray[np.int16], spacing_kji_mm: Sequence[float]) -> NDA
         Hounsfield units; slices to the head, rows to the back, columns to the patient's left.
     spacing_kji_mm : sequence of float
         Slice, row and column spacing.
+    out : numpy.ndarray, shape and dtype of the result, optional
+        All 0; filled and returned.
 
     Returns
     -------
@@ -63,14 +69,15 @@ def segment_lungs(hu: NDArray[np.int16], spacing_kji_mm: Sequence[float]) -> NDA
         raise ValueError(f"wanted a volume of three axes, found shape {hu.shape}")
     if len(spacing_kji_mm) != 3 or not all(0 < float(each) < np.inf for each in spacing_kji_mm):
         raise ValueError(f"wanted three spacings above 0 mm, found {list(spacing_kji_mm)}")
+    labels = np.zeros(hu.shape, np.uint8) if out is None else out
     extent = [n * float(mm) for n, mm in zip(hu.shape, spacing_kji_mm, strict=True)]
     if hu.shape[0] < 3 or min(extent[1:]) < _MIN_EXTENT_MM:
-        return np.zeros(hu.shape, np.uint8)
+        return labels
     coarse = reduce(hu, spacing_kji_mm)
     found, airway = find_lungs(coarse)
-    if not found.any():
-        return np.zeros(hu.shape, np.uint8)
-    return draw_edge(hu, coarse, found, airway)
+    if found.any():
+        draw_edge(hu, coarse, found, airway, labels)
+    return labels
 
 
 def find_lungs(coarse: Coarse) -> tuple[NDArray[np.uint8], Mask]:

@@ -16,8 +16,12 @@ _WITHIN = 0.75
 
 
 def draw_edge(
-    hu: NDArray[np.int16], coarse: Coarse, found: NDArray[np.uint8], airway: Mask
-) -> NDArray[np.uint8]:
+    hu: NDArray[np.int16],
+    coarse: Coarse,
+    found: NDArray[np.uint8],
+    airway: Mask,
+    labels: NDArray[np.uint8],
+) -> None:
     """Draw the lungs found on the coarse grid at full resolution.
 
     What is darker than the edge and within a coarse voxel of the lung belongs to it; what is
@@ -31,12 +35,9 @@ def draw_edge(
     found : numpy.ndarray, coarse shape, dtype uint8
         1 left lung, 2 right lung.
     airway : numpy.ndarray, coarse shape, dtype bool
-
-    Returns
-    -------
-    numpy.ndarray, shape (slices, rows, columns), dtype uint8
+    labels : numpy.ndarray, shape (slices, rows, columns), dtype uint8
+        All 0; drawn into.
     """
-    labels = np.zeros(hu.shape, np.uint8)
     fk, fj, fi = coarse.factors
     box = bounding_box(found > 0, (1, 2, 2))
     found, airway = found[box], airway[box]
@@ -63,7 +64,6 @@ def draw_edge(
         within = blend_columns.apply(blend_rows.apply(share, 0), 1) > _WITHIN
         side = near[level][rows][:, columns]
         labels[k, j, i] = np.where(dark | within, side, 0)
-    return labels
 
 
 class _Blend:

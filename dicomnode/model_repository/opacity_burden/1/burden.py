@@ -89,7 +89,10 @@ def opacity_burden(
 
 
 def opacity_map(
-    hu: NDArray[np.int16], spacing_kji_mm: Sequence[float], labels: NDArray[np.uint8]
+    hu: NDArray[np.int16],
+    spacing_kji_mm: Sequence[float],
+    labels: NDArray[np.uint8],
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Show where the lungs are opacified: the same blocks that `opacity_burden` counts.
 
@@ -97,6 +100,8 @@ def opacity_map(
     ----------
     hu, spacing_kji_mm, labels
         As for `opacity_burden`.
+    out : numpy.ndarray, shape and dtype of the result, optional
+        All 0; filled and returned.
 
     Returns
     -------
@@ -108,7 +113,7 @@ def opacity_map(
     ValueError
         As `opacity_burden`.
     """
-    out = np.zeros(hu.shape, np.uint8)
+    out = np.zeros(hu.shape, np.uint8) if out is None else out
     found = _find(hu, spacing_kji_mm, labels)
     if found is None or not found.opaque.any():
         return out
@@ -163,17 +168,25 @@ def _find(
 
 
 def _lung_box(labels: NDArray[np.uint8]) -> tuple[slice, slice, slice] | None:
-    """The smallest box that holds both lungs."""
-    lung = (labels == LEFT) | (labels == RIGHT)
-    planes = np.flatnonzero(lung.any((1, 2)))
-    if not len(planes):
+    """The smallest box that holds both lungs.
+
+    Slice by slice: marks of the whole volume would be memory to fetch anew for every request.
+    """
+    slices, rows, columns = labels.shape
+    flat = np.zeros((rows, columns), np.bool_)
+    first, last = slices, -1
+    for k, plane in enumerate(labels):
+        lung = (plane == LEFT) | (plane == RIGHT)
+        if lung.any():
+            first, last = min(first, k), k
+            flat |= lung
+    if last < 0:
         return None
-    flat = lung[planes[0] : planes[-1] + 1].any(0)
-    rows, columns = np.flatnonzero(flat.any(1)), np.flatnonzero(flat.any(0))
+    j, i = np.flatnonzero(flat.any(1)), np.flatnonzero(flat.any(0))
     return (
-        slice(int(planes[0]), int(planes[-1]) + 1),
-        slice(int(rows[0]), int(rows[-1]) + 1),
-        slice(int(columns[0]), int(columns[-1]) + 1),
+        slice(first, last + 1),
+        slice(int(j[0]), int(j[-1]) + 1),
+        slice(int(i[0]), int(i[-1]) + 1),
     )
 
 
