@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from dicomnode.inference.layout import tensor_shape
 from dicomnode.inference.schema import (
@@ -41,18 +41,18 @@ class Tensor:
     shape: tuple[int, ...]
     optional: bool = False
 
-    @classmethod
-    def told(cls, found: Any, *, optional: bool = False) -> Self:
-        """Return the tensor that a server's metadata describe."""
-        return cls(
-            name=found.name,
-            dtype=found.datatype,
-            shape=tuple(int(length) for length in found.shape),
-            optional=optional,
-        )
-
     def __str__(self) -> str:
         return f"{self.dtype}{list(self.shape)}"
+
+
+def describe(found: Any, *, optional: bool = False) -> Tensor:
+    """Return a tensor as the server's metadata describes it."""
+    return Tensor(
+        name=found.name,
+        dtype=found.datatype,
+        shape=tuple(int(length) for length in found.shape),
+        optional=optional,
+    )
 
 
 def resolve(manifest: Manifest, *, inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> Manifest:
