@@ -27,6 +27,7 @@ COMMAND = Path(sys.executable).with_name("dicomnode")
 QUIET_SECONDS = 1.0
 DEADLINE_SECONDS = 1800.0
 LOOK_SECONDS = 0.2
+DRAIN_SECONDS = 60.0
 MODEL_STAGES = ("segment", "classify")
 RESULT_STAGES = ("results", "picture", "measure")
 
@@ -168,7 +169,11 @@ def _role(config: Path, name: str) -> Iterator[tuple[list[str], int]]:
         yield lines, process.pid
     finally:
         process.terminate()
-        process.wait(60)
+        try:
+            process.wait(DRAIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         if process.stdout is not None:
             process.stdout.close()
 
