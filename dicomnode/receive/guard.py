@@ -23,6 +23,7 @@ from dicomnode.log import get_logger
 _P_DATA_TF: Final = 0x04
 _A_P_ABORT: Final = bytes((0x07, 0, 0, 0, 0, 4, 0, 0, 2, 0))
 """From the service provider, reason not specified (PS3.8 9.3.8)."""
+_INVALID_PARAMETER_VALUE: Final = 0x06
 _PDU_TYPES: Final = range(0x01, 0x08)
 _NO_PDU_TYPE: Final = b"\x00"
 _HEADER_BYTES: Final = 6
@@ -71,6 +72,31 @@ def guard(assoc: Association, *, max_data_set_bytes: int | None) -> None:
     messages = _GuardedMessages(assoc, max_data_set_bytes)
     dimse: Any = assoc.dimse
     dimse.receive_primitive = messages.receive
+    acse: Any = assoc.acse
+    acse.negotiate_association = _aborting(assoc, acse.negotiate_association)
+
+
+def _aborting(assoc: Association, negotiate: Callable[[], None]) -> Callable[[], None]:
+    """Return what negotiates, and aborts where the library cannot.
+
+    It knows no answer to a presentation context without abstract syntax, and would end its thread
+    by an exception.
+    """
+
+    def act() -> None:
+        try:
+            negotiate()
+        except Exception as error:  # noqa: BLE001 - see above
+            _log.info(
+                "association_cannot_go_on",
+                host=assoc.requestor.address,
+                event_name="negotiation",
+                error=type(error).__name__,
+            )
+            assoc.acse.send_ap_abort(_INVALID_PARAMETER_VALUE)
+            assoc.kill()
+
+    return act
 
 
 def _tolerant(assoc: Association, do_action: Callable[[str], None]) -> Callable[[str], None]:

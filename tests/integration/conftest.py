@@ -7,10 +7,20 @@ import pytest
 
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.embedded import EmbeddedTriton
+from dicomnode.receive import archive, scp
 from tests.support.postgres import Postgres
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 TEST_MODELS = SUPPORT / "triton_models"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _receivers_stop_at_once() -> Iterator[None]:
+    """Some hundred are started and stopped here; each looks that often whether it is to stop."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (archive, scp):
+            patch.setattr(module, "_POLL_SECONDS", 0.02)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -99,6 +99,7 @@ def state_of(parts, job_id):
 def test_the_list_follows_what_happens_and_keeps_the_focus(chromium, console, job):
     parts, url = console
     with tab(chromium) as page:
+        page.clock.install()
         page.goto(url)
         page.get_by_role("link", name="1.2.3", exact=True).focus()
         expect(page.locator("tbody .state")).to_have_text("failed")
@@ -107,6 +108,7 @@ def test_the_list_follows_what_happens_and_keeps_the_focus(chromium, console, jo
             set_job(transaction, job, state="done")
             set_delivery(transaction, job, "share", state="delivered", attempts=1, words="written")
 
+        page.clock.run_for("00:06")  # it looks every five seconds
         expect(page.locator("tbody .state")).to_have_text("done", timeout=60_000)
         expect(page.get_by_text("delivered")).to_be_visible()
         assert page.evaluate("document.activeElement.textContent") == "1.2.3"

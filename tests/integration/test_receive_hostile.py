@@ -22,6 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
+from pynetdicom.association import Association
 
 from dicomnode.receive.store import Caller, StoreRequest
 from dicomnode.standard.sop_classes import CT_TRANSFER_SYNTAXES
@@ -98,6 +99,15 @@ def open_files():
             if not each.is_dir():
                 found.add(str(each.readlink()))
     return found
+
+
+def associations_of(port):
+    """Threads of the library that hold a connection to a port."""
+    return [
+        each
+        for each in threading.enumerate()
+        if isinstance(each, Association) and each.acceptor.port == port
+    ]
 
 
 def others_sockets(port):
@@ -191,6 +201,16 @@ def test_a_request_with_other_items(receiver, items):
     fixed = associate_rq()[6:74]
     variable = b"".join(item(kind, content) for kind, content in items)
     send(receiver, pdu(0x01, fixed + variable))
+
+
+@pytest.mark.usefixtures("nothing_is_left")
+def test_a_context_without_abstract_syntax_is_answered_with_an_abort(receiver):
+    context = item(0x20, bytes((7, 0, 0, 0)) + item(0x40, b"1.2.840.10008.1.2.1"))
+    content = associate_rq()[6:] + context
+    with connect(receiver.port) as peer:
+        peer.sendall(pdu(0x01, content))
+
+        assert read_to_end(peer) == [A_ABORT]
 
 
 @pytest.mark.usefixtures("nothing_is_left")
@@ -393,6 +413,8 @@ def test_so_many_connections_of_one_peer_and_no_more(tmp_path, data_path):
                 with contextlib.suppress(ConnectionError):
                     assert each.recv(1) == b""
                 ends.append(time.monotonic() - begin)
+            # A connection is closed a little before it counts no more.
+            wait_until(lambda: not associations_of(receiver.port), 10, "all have ended")
             assert serves(receiver)
         finally:
             for each in peers:

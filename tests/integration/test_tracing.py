@@ -184,6 +184,7 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch):
 
 def test_a_collector_that_is_away_costs_the_spans_only(monkeypatch):
     monkeypatch.setattr(otlp, "_CLOSE_MILLISECONDS", 200)
+    monkeypatch.setattr(otlp, "_TIMEOUT_SECONDS", 1)
     tracing.start(
         "http://127.0.0.1:1", headers_file=None, ca_file=None, sample_ratio=1.0, version="1"
     )
