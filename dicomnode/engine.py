@@ -27,8 +27,10 @@ WORKFLOW_VERSION: Final = "1"
 """Raised only when running workflows could not go on under new code."""
 
 _POLL_SECONDS: Final = 0.2
-_SWEEP_SECONDS: Final = 3.0
-_LOST_AFTER_SWEEPS: Final = 10
+_SWEEP_SECONDS: Final = 1.0
+"""A lease tells at once that its holder is dead: how soon others look is most of what it takes to
+resume its work."""
+_LOST_SECONDS: Final = 30.0
 """A process that cannot take its own lease back for so long has been replaced, and ends."""
 _AWAY_FIRST_SECONDS: Final = 0.25
 _AWAY_LONGEST_SECONDS: Final = 5.0
@@ -225,8 +227,6 @@ class Engine:
         By name; arguments and results are JSON.
     queues : sequence of Queue
         What this process works on.
-    on_sweep : callable, optional
-        Called after each sweep, every few seconds, for what must be looked after as often.
     on_lost : callable, optional
         Called once if this process was declared dead and replaced: it should end.
     sweep_seconds : float
@@ -241,14 +241,12 @@ class Engine:
         workflows: Mapping[str, Callable[..., Any]],
         queues: tuple[Queue, ...],
         shares: bool = False,
-        on_sweep: Callable[[], object] | None = None,
         on_lost: Callable[[], None] | None = None,
         sweep_seconds: float = _SWEEP_SECONDS,
     ) -> None:
         self._database = database
         self._slot = slot
         self._shares = shares
-        self._on_sweep = on_sweep
         self._on_lost = on_lost
         self._sweep_seconds = sweep_seconds
         self._queues = queues
@@ -324,22 +322,22 @@ class Engine:
         return self._slot
 
     def _sweep(self) -> None:
-        """Hand the work of dead processes to living ones, every few seconds."""
-        refused = 0
+        """Hand the work of dead processes to living ones, again and again."""
+        refused_at: float | None = None
         while not self._stopping.wait(self._sweep_seconds):
             self._swept_at = time.monotonic()
             try:
                 # After a database's restart all have lost their leases, and none is dead for it.
                 if self._leases.keep():
                     self._sweep_once()
-                refused = 0
-                if self._on_sweep is not None:
-                    self._on_sweep()
+                refused_at = None
             except StateError as error:
-                refused += 1
-                _log.warning("lease_lost", slot=self._slot, reason=str(error))
-                if refused == _LOST_AFTER_SWEEPS and self._on_lost is not None:
+                if refused_at is None:
+                    _log.warning("lease_lost", slot=self._slot, reason=str(error))
+                    refused_at = self._swept_at
+                elif self._swept_at >= refused_at + _LOST_SECONDS and self._on_lost is not None:
                     self._on_lost()
+                    self._on_lost = None
             except Exception as error:  # noqa: BLE001  (must outlive a database that is away)
                 _log.warning("sweep_failed", error=type(error).__name__)
 

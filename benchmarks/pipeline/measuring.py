@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import cpu_seconds, forget_peaks, peak_mib, with_descendants
+from processes import cpu_seconds, forget_peaks, held_mib, peak_mib, with_descendants
 from pydicom import dcmread
 
 from dicomnode.database import open_database
@@ -45,8 +45,10 @@ class Run:
         Mean time of each stage, seconds.
     computing_seconds : float
         Processor time of workers and Triton from the first instance sent to the last result.
-    worker_mib, triton_mib : int
-        Peak of the largest worker, and of the largest of Triton's processes.
+    worker_mib : int
+        Peak of the largest worker, with the shared memory that its tensors lie in.
+    triton_mib : int
+        What Triton and its models' processes hold at the end; they keep it for what comes next.
     """
 
     last_seconds: float
@@ -128,21 +130,21 @@ concurrency = 4
         if warm:
             _wait(database, set(_send_all(warm, to)))
         computing = with_descendants(pids) | triton_pids
-        forget_peaks(computing)
+        forget_peaks(computing - triton_pids)
         before = cpu_seconds(computing)
         acknowledged = _send_all(series, to)
         jobs, delivered = _wait(database, set(acknowledged))
         computing |= with_descendants(pids)
         used = cpu_seconds(computing) - before
-        peaks = peak_mib(computing - triton_pids), peak_mib(triton_pids)
+        memory = peak_mib(computing - triton_pids), held_mib(triton_pids)
     _hold_that_each_came_once(folder / "archive", set(acknowledged))
     return Run(
         last_seconds=max(delivered[uid] - acknowledged[uid] for uid in acknowledged),
         all_seconds=max(delivered.values()) - min(acknowledged.values()),
         stages=_means(jobs),
         computing_seconds=used,
-        worker_mib=peaks[0],
-        triton_mib=peaks[1],
+        worker_mib=memory[0],
+        triton_mib=memory[1],
     )
 
 

@@ -44,13 +44,18 @@ def forget_peaks(pids: Iterable[int]) -> None:
 
 def peak_mib(pids: Iterable[int]) -> int:
     """Return the largest that one of the processes was, shared memory included, in MiB."""
-    return max((_peak_kib(pid) for pid in pids), default=0) >> 10
+    return max((_kib(pid, "status", "VmHWM:") for pid in pids), default=0) >> 10
 
 
-def _peak_kib(pid: int) -> int:
+def held_mib(pids: Iterable[int]) -> int:
+    """Return what processes hold now in all, in MiB; what they share counts once."""
+    return sum(_kib(pid, "smaps_rollup", "Pss:") for pid in pids) >> 10
+
+
+def _kib(pid: int, file: str, name: str) -> int:
     with suppress(FileNotFoundError, ProcessLookupError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+        for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
+            if line.startswith(name):
                 return int(line.split()[1])
     return 0
 

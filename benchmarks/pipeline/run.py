@@ -48,8 +48,8 @@ COLUMNS = (
     "node's own s",
     "computing s",
     "all / computing alone",
-    "worker MiB",
-    "Triton MiB",
+    "a worker's MiB",
+    "Triton's MiB",
 )
 
 

@@ -17,7 +17,7 @@ STATES: Final[Mapping[str, str]] = {
     "closed": "closed",
     "queued": "queued",
     "running": "running",
-    "waiting": "waiting to try again",
+    "waiting": "waiting",
     "done": "done",
     "refused": "refused",
     "not_selected": "not selected",

@@ -6,7 +6,7 @@ Puts together what `contents`, `geometry` and `pixels` do; decides nothing about
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,8 @@ from dicomnode.imaging.pixels import read_hu
 from dicomnode.imaging.policy import STRICT, GatePolicy
 from dicomnode.imaging.slices import Slice
 from dicomnode.model.volume import SourceFrame, Volume
+
+MakeArray = Callable[[tuple[int, int, int]], NDArray[np.int16]]
 
 MAX_READERS: Final = 8
 """Threads that read plain slices: more only wait for memory."""
@@ -102,8 +104,22 @@ def read_series(paths: Sequence[Path], policy: GatePolicy = STRICT) -> ReadSerie
         raise fault.error from None
 
 
-def assemble_series(contents: SeriesContents, policy: GatePolicy = STRICT) -> ReadSeries:
+def _in_memory(shape_kji: tuple[int, int, int]) -> NDArray[np.int16]:
+    return np.empty(shape_kji, dtype=np.int16)
+
+
+def assemble_series(
+    contents: SeriesContents, policy: GatePolicy = STRICT, make_array: MakeArray = _in_memory
+) -> ReadSeries:
     """Pass the slices of a series through the gate and read their pixels.
+
+    Parameters
+    ----------
+    contents : SeriesContents
+    policy : GatePolicy
+    make_array : callable, optional
+        Returns the array that voxels are read into, given its shape; asked again when slices turn
+        out unreadable.
 
     Raises
     ------
@@ -112,7 +128,7 @@ def assemble_series(contents: SeriesContents, policy: GatePolicy = STRICT) -> Re
     """
     faulty = {each.path: each for each in contents.faulty}
     try:
-        ordered, voxels_hu = _assemble(contents, policy, faulty)
+        ordered, voxels_hu = _assemble(contents, policy, faulty, make_array)
     except SeriesError as error:
         raise SeriesFault(error, tuple(faulty.values())) from error
     volume = Volume(
@@ -137,7 +153,10 @@ def assemble_series(contents: SeriesContents, policy: GatePolicy = STRICT) -> Re
 
 
 def _assemble(
-    contents: SeriesContents, policy: GatePolicy, faulty: dict[Path, Faulty]
+    contents: SeriesContents,
+    policy: GatePolicy,
+    faulty: dict[Path, Faulty],
+    make_array: MakeArray,
 ) -> tuple[OrderedSlices, NDArray[np.int16]]:
     """Order and read; slices whose pixels turn out unreadable go through the gate as missing."""
     if contents.unsupported is not None:
@@ -154,7 +173,7 @@ def _assemble(
             unplaced=len(contents.unplaced),
             is_same_image=_has_same_pixels,
         )
-        voxels_hu = np.empty(ordered.geometry.shape_kji, dtype=np.int16)
+        voxels_hu = make_array(ordered.geometry.shape_kji)
         faults = _fill(ordered.slices, voxels_hu)
         if not faults:
             return ordered, voxels_hu

@@ -25,7 +25,7 @@ from dicomnode.errors import (
 )
 from dicomnode.inference.calls import Deaths, repeat, wait_for_answer
 from dicomnode.inference.channel import Credentials, is_loopback, open_channel
-from dicomnode.inference.contract import Tensor, differences, is_resolved, resolve
+from dicomnode.inference.contract import describe, differences, is_resolved, resolve
 from dicomnode.inference.kept import KeptTensors
 from dicomnode.inference.measured import measured, trace_headers
 from dicomnode.inference.regions import RegisteredRegions
@@ -226,8 +226,8 @@ class TritonClient:
             lambda: self._client.get_model_config(name, version, client_timeout=_STATE_SECONDS)
         ).config
         optional = {each.name for each in config.input if each.optional}
-        inputs = [_tensor(each, optional=each.name in optional) for each in found.inputs]
-        outputs = [_tensor(each) for each in found.outputs]
+        inputs = [describe(each, optional=each.name in optional) for each in found.inputs]
+        outputs = [describe(each) for each in found.outputs]
         resolved = resolve(manifest, inputs=inputs, outputs=outputs)
         faults = list(differences(resolved, inputs=inputs, outputs=outputs))
         windows = manifest.input.windows
@@ -393,12 +393,3 @@ class TritonClient:
         self, call: Callable[[], _Answer], *, timeout_sentence: str = "no answer in time"
     ) -> _Answer:
         return ask(call, address=self.address, timeout_sentence=timeout_sentence)
-
-
-def _tensor(found: Any, *, optional: bool = False) -> Tensor:
-    return Tensor(
-        name=found.name,
-        dtype=found.datatype,
-        shape=tuple(int(length) for length in found.shape),
-        optional=optional,
-    )

@@ -45,6 +45,16 @@ class Tensor:
         return f"{self.dtype}{list(self.shape)}"
 
 
+def describe(found: Any, *, optional: bool = False) -> Tensor:
+    """Return a tensor as the server's metadata describes it."""
+    return Tensor(
+        name=found.name,
+        dtype=found.datatype,
+        shape=tuple(int(length) for length in found.shape),
+        optional=optional,
+    )
+
+
 def resolve(manifest: Manifest, *, inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> Manifest:
     """Give tensors that the manifest calls "the only one" the names that the server has for them.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from itertools import count
 from typing import Final
@@ -11,15 +10,20 @@ from dicomnode.engine import Engine
 from dicomnode.inference.client import TritonClient
 from dicomnode.leases import FileLeases
 from dicomnode.node.foundation import NODE_SLOT, Foundation, Loop
+from dicomnode.node.housekeeping import Chore, Housekeeper
 from dicomnode.node.triton import open_triton
 from dicomnode.pipeline.enqueue import ANALYZE_QUEUE, queues
 from dicomnode.pipeline.looking_after import park_broken
 from dicomnode.pipeline.retention import Retention
 from dicomnode.pipeline.workflows import Workflows
 
+_PARK_SECONDS: Final = 3.0
 _PRUNE_SECONDS: Final = 60.0
-_SWEEP_LIMIT_SECONDS: Final = 900.0
+_SWEEP_LIMIT_SECONDS: Final = 120.0
+"""A database that is cut off is waited for, statement by statement."""
+_KEEPING_LIMIT_SECONDS: Final = 900.0
 """A round may remove a disk's worth of files."""
+_KEEPING_STOP_SECONDS: Final = 5.0
 
 
 def start_worker(
@@ -80,17 +84,20 @@ def start_worker(
         shares=not base.is_whole,
         workflows=workflows.by_name(),
         queues=queues(analyses=config.work_concurrency, names=names),
-        on_sweep=_housekeeping(base),
         on_lost=on_lost,
     )
     engine.start()
     base.loops["orphan-sweep"] = Loop(engine.silent_seconds, _SWEEP_LIMIT_SECONDS)
+    keeper = _housekeeper(base)
+    keeper.start()
+    base.loops["housekeeping"] = Loop(keeper.silent_seconds, _KEEPING_LIMIT_SECONDS)
     base.parts.callback(engine.stop, drain_seconds=config.drain_seconds)
+    base.parts.callback(keeper.stop, wait_seconds=_KEEPING_STOP_SECONDS)
     return client if asks_models else None
 
 
-def _housekeeping(base: Foundation) -> Callable[[], object]:
-    """Return what a worker looks after every few seconds."""
+def _housekeeper(base: Foundation) -> Housekeeper:
+    """Return who looks after what a worker leaves behind."""
     config = base.config
     retention = Retention(
         base.database,
@@ -100,16 +107,14 @@ def _housekeeping(base: Foundation) -> Callable[[], object]:
         {name: each.config.retention or config.retention for name, each in base.setups.items()},
         data_dir=config.data_dir,
     )
-    pruned_at = float("-inf")
-
-    def look_after() -> None:
-        nonlocal pruned_at
-        park_broken(base.database, base.jobs)
-        if time.monotonic() > pruned_at + _PRUNE_SECONDS:
-            pruned_at = time.monotonic()
-            retention.prune()
-
-    return look_after
+    return Housekeeper(
+        Chore(
+            name="park_broken",
+            every_seconds=_PARK_SECONDS,
+            do=lambda: park_broken(base.database, base.jobs),
+        ),
+        Chore(name="prune", every_seconds=_PRUNE_SECONDS, do=retention.prune),
+    )
 
 
 def _claim(base: Foundation, kind: str) -> str:

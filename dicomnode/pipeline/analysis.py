@@ -112,9 +112,9 @@ def assemble(
     SeriesFault
         If the series cannot become a volume.
     """
-    with watch.time("assemble"):
-        found = assemble_series(contents, setup.gate)
-        workspace.save_volume(found.volume, found.paths)
+    with watch.time("assemble"), workspace.voxels_file() as file:
+        found = assemble_series(contents, setup.gate, file.make)
+        workspace.keep_volume(file, found.volume, found.paths)
     return found.faulty
 
 

@@ -27,6 +27,7 @@ from dicomnode.model.findings import (
     Segment,
 )
 from dicomnode.model.volume import SourceFrame, Volume, VolumeGeometry
+from dicomnode.spool.array_file import ArrayFile
 from dicomnode.spool.durable import write_durably
 
 _SEGMENTS = TypeAdapter(tuple[Segment, ...])
@@ -46,19 +47,16 @@ class Workspace:
     def save_volume(self, volume: Volume, paths: Sequence[Path]) -> None:
         """Keep the volume and, in slice order, the files it was read from."""
         self._save_array("volume", volume.voxels_hu)
-        self._save_json(
-            "volume",
-            {
-                "affine_ijk_to_lps": volume.geometry.affine_ijk_to_lps.tolist(),
-                "slice_places": None
-                if volume.geometry.slice_places is None
-                else volume.geometry.slice_places.tolist(),
-                "sources": _SOURCES.dump_python(volume.sources, mode="json"),
-                "frame_of_reference_uid": volume.frame_of_reference_uid,
-                "notes": list(volume.notes),
-                "paths": [str(path) for path in paths],
-            },
-        )
+        self._save_volume_facts(volume, paths)
+
+    def voxels_file(self) -> ArrayFile:
+        """Return the file to read the voxels of a volume into."""
+        return ArrayFile(self.folder / "volume.npy")
+
+    def keep_volume(self, voxels: ArrayFile, volume: Volume, paths: Sequence[Path]) -> None:
+        """Keep a volume, as `save_volume`, whose voxels lie in `voxels` already."""
+        voxels.keep()
+        self._save_volume_facts(volume, paths)
 
     def load_volume(self) -> tuple[Volume, tuple[Path, ...]]:
         """Return what `save_volume` kept; the voxels are mapped, not read.
@@ -132,6 +130,21 @@ class Workspace:
     def has(self, name: str) -> bool:
         """Whether the JSON file `name` is there; it is written last, so its arrays are too."""
         return (self.folder / f"{name}.json").is_file()
+
+    def _save_volume_facts(self, volume: Volume, paths: Sequence[Path]) -> None:
+        self._save_json(
+            "volume",
+            {
+                "affine_ijk_to_lps": volume.geometry.affine_ijk_to_lps.tolist(),
+                "slice_places": None
+                if volume.geometry.slice_places is None
+                else volume.geometry.slice_places.tolist(),
+                "sources": _SOURCES.dump_python(volume.sources, mode="json"),
+                "frame_of_reference_uid": volume.frame_of_reference_uid,
+                "notes": list(volume.notes),
+                "paths": [str(path) for path in paths],
+            },
+        )
 
     def _save_array(self, name: str, array: NDArray[Any]) -> None:
         contiguous = np.ascontiguousarray(array)

@@ -117,7 +117,7 @@ path = "{folder / "out"}"
             crew.add(
                 name,
                 run_worker,
-                Spec(config=self.config, folder=self.folder, analyses=analyses, sweep_seconds=3.0),
+                Spec(config=self.config, folder=self.folder, analyses=analyses, sweep_seconds=1.0),
             )
         wait_until(lambda: len(self._workers()) == len(names), 30, "all workers were up")
 
@@ -151,12 +151,15 @@ def counting(server: tuple[str, CountingTriton]) -> Iterator[CountingTriton]:
 def test_workers_together_ask_a_model_no_more_than_its_limit_at_once(
     tmp_path: Path, database_url: str, server: tuple[str, CountingTriton], counting: CountingTriton
 ):
-    counting.begin(seconds=2.0)
+    counting.begin(seconds=600.0)
     with Site(tmp_path, database_url, server[0], 2) as site, Crew() as crew:
         site.start(crew, "one", "two", analyses=2)
         series = [site.submit(seed) for seed in range(1, 5)]
 
-        wait_until(lambda: any(site.is_waiting(uid) for uid in series), 20, "a job waited")
+        wait_until(lambda: sum(site.is_waiting(uid) for uid in series) == 2, 20, "two jobs waited")
+        assert len(counting.begun()) == 2
+        counting.set_seconds(0.3)
+        counting.release()
         wait_until(
             lambda: all(site.job(uid).state == "done" for uid in series), 40, "all were done"
         )

@@ -114,7 +114,7 @@ def site(tmp_path: Path, database_url: str) -> Iterator[Site]:
 def test_another_worker_resumes_what_a_killed_one_left_within_ten_seconds(site: Site):
     with Crew() as crew:
         # As in operation: nothing is hastened.
-        spec = site.spec(sweep_seconds=3.0, triton_seconds=0.8)
+        spec = site.spec(sweep_seconds=1.0, triton_seconds=0.8)
         crew.add("one", run_worker, spec)
         crew.add("two", run_worker, spec)
         wait_until(lambda: len(_workers(site)) == 2, 30, "both workers were up")

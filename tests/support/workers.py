@@ -26,6 +26,7 @@ from dicomnode.database.series_rows import close_series, record_instance
 from dicomnode.engine import Engine, JobQueue
 from dicomnode.errors import SendError
 from dicomnode.node.composition import Node
+from dicomnode.node.housekeeping import Chore, Housekeeper
 from dicomnode.node.triton import open_triton
 from dicomnode.pipeline import delivery as delivery_module
 from dicomnode.pipeline import workflows as workflows_module
@@ -137,20 +138,20 @@ def run_worker(spec: Spec) -> None:
         workflows=workflows.by_name(),
         queues=queues(analyses=spec.analyses),
         sweep_seconds=spec.sweep_seconds,
-        on_sweep=lambda: _care(database, jobs),
     )
     engine.start()
+    keeper = Housekeeper(
+        Chore(name="park_broken", every_seconds=0.4, do=lambda: park_broken(database, jobs))
+    )
+    keeper.start()
     Journal(spec.folder / "journal").write("-", "worker", engine.slot)
     stop.wait()
     engine.stop(drain_seconds=20)
+    keeper.stop(wait_seconds=20)
     parts.close()
     jobs.close()
     database.close()
     os._exit(0)
-
-
-def _care(database: Database, jobs: JobQueue) -> None:
-    park_broken(database, jobs)
 
 
 def run_closer(spec: Spec) -> None:

@@ -50,7 +50,7 @@ def taken_port():
 
 
 def our_threads():
-    names = ("series-closer", "orphan-sweep", "receive-accept", "console")
+    names = ("series-closer", "orphan-sweep", "housekeeping", "receive-accept", "console")
     return [each.name for each in threading.enumerate() if each.name in names]
 
 
@@ -140,7 +140,9 @@ def test_a_node_lives_while_its_loops_come_round(configured):
     finally:
         node.stop()
 
-    assert found == dict.fromkeys(("orphan-sweep", "series-closer", "receive-accept"))
+    assert found == dict.fromkeys(
+        ("orphan-sweep", "housekeeping", "series-closer", "receive-accept")
+    )
     assert node.liveness() == {}, "a node that drains ends its loops on purpose"
 
 

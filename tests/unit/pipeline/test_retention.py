@@ -268,14 +268,3 @@ def test_work_files_of_a_failed_job_are_kept_for_a_retry_while_there_is_room(
     dismiss_job(site.database, failed)
     site.prune()
     assert site.files("work") == []
-
-
-@pytest.mark.parametrize("count", [150, pytest.param(3000, marks=pytest.mark.slow)])
-def test_many_series_leave_nothing_behind(site: Site, count: int):
-    for number in range(1, count + 1):
-        site.add(number)
-    for _round in range(2):
-        site.prune()
-    assert set(site.rows().values()) == {0}
-    assert site.files("instances") == site.files("outbox") == site.files("work") == []
-    assert list((site.folder / "instances" / "plain").iterdir()) == []
