@@ -7,6 +7,7 @@ was left by a killed process and may be swept.  Who registers it with a server i
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -55,7 +56,7 @@ class Region:
         self._descriptor = os.open(self._path, flags, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.posix_fallocate(self._descriptor, 0, size_bytes)
+            _take_room(self._descriptor, size_bytes)
             self._map = mmap.mmap(self._descriptor, size_bytes)
         except OSError:
             self.release()
@@ -71,6 +72,14 @@ class Region:
         with contextlib.suppress(FileNotFoundError):  # an operator may have cleared the folder
             self._path.unlink()
         os.close(self._descriptor)
+
+
+def _take_room(descriptor: int, size_bytes: int) -> None:
+    # Asked first: the kernel would fill all memory there is before it says that it lacks some.
+    free = os.fstatvfs(descriptor)
+    if size_bytes > free.f_bavail * free.f_frsize:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.posix_fallocate(descriptor, 0, size_bytes)
 
 
 def abandoned_regions() -> Iterator[Path]:

@@ -31,7 +31,7 @@ from dicomnode.model.findings import Classification, Findings, Guard, ModelIdent
 from dicomnode.model.selection import Decision
 from dicomnode.model.volume import Volume
 from dicomnode.pipeline.asking import classify_volume, label_volume
-from dicomnode.pipeline.layers import lay_over
+from dicomnode.pipeline.layers import MakeArray, lay_over
 from dicomnode.pipeline.objects import (
     LABELS_FILE,
     PICTURE_FILE,
@@ -139,9 +139,9 @@ def infer(
         If a model cannot be asked, does not keep its contract, or answers with nonsense.
     """
     volume, _paths = workspace.load_volume()
-    with client.keeping_inputs() as keeping:
-        findings = _ask_models(volume, setup, keeping, watch, cancelled)
-    workspace.save_findings(findings)
+    with client.keeping_inputs() as keeping, workspace.labels_file() as file:
+        findings = _ask_models(volume, setup, keeping, watch, file.make, cancelled)
+        workspace.save_findings(findings, file)
     return findings
 
 
@@ -150,6 +150,7 @@ def _ask_models(
     setup: PipelineSetup,
     client: TritonClient,
     watch: Stopwatch,
+    make_array: MakeArray,
     cancelled: Callable[[], bool] | None,
 ) -> Findings:
     grids = ModelGrids(volume)
@@ -175,7 +176,7 @@ def _ask_models(
     with watch.time("measure"):
         guards = _check(grids, found)
         measured = add_ratios(found)
-        label_map, all_segments = lay_over(measured, volume.geometry)
+        label_map, all_segments = lay_over(measured, volume.geometry, make_array)
     classifications: list[Classification] = []
     if not any(guard.blocks for guard in guards):
         with watch.time("classify"):

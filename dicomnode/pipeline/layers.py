@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +13,15 @@ from dicomnode.inference.ratios import Segmented
 from dicomnode.model.findings import LabelMap, Segment
 from dicomnode.model.volume import VolumeGeometry
 
+MakeArray = Callable[[tuple[int, ...]], NDArray[np.uint8]]
+
+
+def _in_memory(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.empty(shape, np.uint8)
+
 
 def lay_over(
-    found: Sequence[Segmented], geometry: VolumeGeometry
+    found: Sequence[Segmented], geometry: VolumeGeometry, make_array: MakeArray = _in_memory
 ) -> tuple[LabelMap, tuple[Segment, ...]]:
     """Lay label maps one over the other; nothing is lost where segments overlap.
 
@@ -25,6 +31,8 @@ def lay_over(
         In order; segments of the later lie above.
     geometry : VolumeGeometry
         Of all the label maps.
+    make_array : callable, optional
+        Returns the array to lay them over in, given its shape; not asked where one is all there is.
 
     Returns
     -------
@@ -43,23 +51,25 @@ def lay_over(
     for index, each in enumerate(found):
         offset = len(segments)
         segments.extend(replace(s, number=s.number + offset) for s in each.segments)
+        if index == 1:
+            labels = make_array(labels.shape)
+            labels[...] = found[0].labels
         if index:
-            labels = _lay_one(labels, each.labels, offset, members, total)
+            _lay_one(labels, each.labels, offset, members, total)
     used = {value: numbers for value, numbers in members.items() if len(numbers) > 1}
     return LabelMap(labels=labels, geometry=geometry, overlaps=used), tuple(segments)
 
 
 def _lay_one(
-    below: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
     above: NDArray[np.uint8],
     offset: int,
     members: dict[int, tuple[int, ...]],
     total: int,
-) -> NDArray[np.uint8]:
-    """Lay a label map over another; `members` learns the values that stand for several segments."""
+) -> None:
+    """Lay another over `labels`; `members` learns the values that stand for several segments."""
     values = {numbers: value for value, numbers in members.items()}
-    out = np.array(below, copy=True)
-    for plane, upper in zip(out, above, strict=True):
+    for plane, upper in zip(labels, above, strict=True):
         if not upper.any():
             continue
         alone = (upper > 0) & (plane == 0)
@@ -83,4 +93,3 @@ def _lay_one(
         if table:
             ordered = np.array([table[pair] for pair in pairs.tolist()], np.uint8)
             plane[both] = ordered[np.searchsorted(pairs, before)]
-    return out

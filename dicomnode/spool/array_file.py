@@ -6,35 +6,38 @@ megabytes of pages, which cost more to have than to fill.
 
 from __future__ import annotations
 
+import errno
 import io
 import mmap
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from dicomnode.errors import StateError
 from dicomnode.spool.durable import create_part, open_folder_durably, write_all
 
-_DTYPE: Final = np.dtype(np.int16)
-
 
 class ArrayFile:
-    """A file of int16 in the making; leaving the block removes what was not kept.
+    """An array's file in the making; leaving the block removes what was not kept.
 
     Parameters
     ----------
     path : Path
         The final name.
+    dtype : dtype
+        Of the array.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, dtype: DTypeLike) -> None:
         self._path = path
+        self._dtype = np.dtype(dtype)
         self._folder: int | None = None
         self._part: tuple[str, int] | None = None
+        self._made: NDArray[Any] | None = None
 
     def __enter__(self) -> Self:
         self._folder = open_folder_durably(self._path.parent)
@@ -51,7 +54,7 @@ class ArrayFile:
             os.close(self._folder)
             self._folder = None
 
-    def make(self, shape: tuple[int, int, int]) -> NDArray[np.int16]:
+    def make(self, shape: tuple[int, ...]) -> NDArray[Any]:
         """Return the array to fill, in place of one that was made before.
 
         Its values are not defined.  It stays usable when the block is left.
@@ -68,14 +71,20 @@ class ArrayFile:
         self._part = create_part(self._folder)
         descriptor = self._part[1]
         header = io.BytesIO()
-        facts = {"descr": _DTYPE.str, "fortran_order": False, "shape": shape}
+        facts = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(header, facts)  # type: ignore[no-untyped-call]  # numpy has none
         before = header.getvalue()
-        size = len(before) + int(np.prod(shape, dtype=np.int64)) * _DTYPE.itemsize
-        os.posix_fallocate(descriptor, 0, size)
+        size = len(before) + int(np.prod(shape, dtype=np.int64)) * self._dtype.itemsize
+        _take_room(descriptor, size)
         write_all(descriptor, before)
         content = mmap.mmap(descriptor, size)
-        return np.frombuffer(content, dtype=_DTYPE, offset=len(before)).reshape(shape)
+        flat = np.frombuffer(content, dtype=self._dtype, offset=len(before))
+        self._made = flat.reshape(shape)
+        return self._made
+
+    def holds(self, array: NDArray[Any]) -> bool:
+        """Whether the array is the one that was made last."""
+        return self._made is not None and np.shares_memory(self._made, array)
 
     def keep(self) -> None:
         """Make what was filled in durable, under the final name.
@@ -100,3 +109,12 @@ class ArrayFile:
             os.unlink(name, dir_fd=self._folder)
             os.close(descriptor)
             self._part = None
+            self._made = None
+
+
+def _take_room(descriptor: int, size_bytes: int) -> None:
+    # Asked first: the kernel would fill the whole disk before it says that it lacks some.
+    free = os.fstatvfs(descriptor)
+    if size_bytes > free.f_bavail * free.f_frsize:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.posix_fallocate(descriptor, 0, size_bytes)

@@ -51,7 +51,7 @@ class Workspace:
 
     def voxels_file(self) -> ArrayFile:
         """Return the file to read the voxels of a volume into."""
-        return ArrayFile(self.folder / "volume.npy")
+        return ArrayFile(self.folder / "volume.npy", np.int16)
 
     def keep_volume(self, voxels: ArrayFile, volume: Volume, paths: Sequence[Path]) -> None:
         """Keep a volume, as `save_volume`, whose voxels lie in `voxels` already."""
@@ -83,9 +83,16 @@ class Workspace:
         )
         return volume, tuple(Path(path) for path in facts["paths"])
 
-    def save_findings(self, findings: Findings) -> None:
-        """Keep the findings, label map included."""
-        self._save_array("labels", findings.label_map.labels)
+    def labels_file(self) -> ArrayFile:
+        """Return the file that a label map may be made in."""
+        return ArrayFile(self.folder / "labels.npy", np.uint8)
+
+    def save_findings(self, findings: Findings, labels: ArrayFile | None = None) -> None:
+        """Keep the findings, label map included, which may lie in `labels` already."""
+        if labels is not None and labels.holds(findings.label_map.labels):
+            labels.keep()
+        else:
+            self._save_array("labels", findings.label_map.labels)
         self._save_json(
             "findings",
             {
