@@ -138,7 +138,7 @@ def test_killed_while_receiving_it_keeps_every_acknowledged_instance(
     [series] = node.get("/api/v1/series")
     assert (series["instance_count"], series["revision"]) == (len(paths), 1)
     assert node.jobs() == [job]
-    assert_arrived_whole(results_folder, paths, tmp_path)
+    assert_arrived(results_folder, paths)
 
 
 def test_killed_with_its_server_at_work_and_drained_when_it_is_at_it_again(
@@ -236,7 +236,7 @@ def test_sigterm_with_little_time_leaves_the_analysis_for_the_next_start(
     assert_nothing_is_left(node)
     node.start()
     node.wait_for_delivery()
-    assert_arrived_whole(results_folder, paths, tmp_path)
+    assert_arrived(results_folder, paths)
 
 
 def test_sigterm_leaves_an_open_series_for_the_next_start(
@@ -254,10 +254,14 @@ def test_sigterm_leaves_an_open_series_for_the_next_start(
     assert_arrived_whole(results_folder, paths, tmp_path)
 
 
-def assert_arrived_whole(results_folder, paths, scratch):
-    """SEG and SR lie in the destination folder, alone, and fit the CT."""
+def assert_arrived(results_folder, paths):
+    """SEG and SR lie in the destination folder, alone; return them."""
     arrived = {path.name: path for path in results_folder.rglob("*") if path.is_file()}
     assert sorted(arrived) == ["seg.dcm", "sr.dcm"]
     assert {path.parent.name for path in arrived.values()} == {grid_of(paths).series_instance_uid}
-    seg, sr = dcmread(arrived["seg.dcm"]), dcmread(arrived["sr.dcm"])
-    assert_results_fit(seg, sr, paths, scratch / "judge")
+    return dcmread(arrived["seg.dcm"]), dcmread(arrived["sr.dcm"])
+
+
+def assert_arrived_whole(results_folder, paths, scratch):
+    """They also fit the CT, as others judge it."""
+    assert_results_fit(*assert_arrived(results_folder, paths), paths, scratch / "judge")

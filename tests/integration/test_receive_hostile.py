@@ -69,6 +69,15 @@ SHORT = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _only_what_is_made_here_is_collected():
+    """What a whole test run has in memory takes half a second to look through."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="module", params=["fast", "pynetdicom"])
 def data_path(request):
     return request.param
