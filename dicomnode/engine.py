@@ -30,6 +30,8 @@ _POLL_SECONDS: Final = 0.2
 _SWEEP_SECONDS: Final = 1.0
 """A lease tells at once that its holder is dead: how soon others look is most of what it takes to
 resume its work."""
+_IDLE_SECONDS: Final = 3.0
+"""How long a workflow may be this process's and not run before it is put back into its queue."""
 _LOST_SECONDS: Final = 30.0
 """A process that cannot take its own lease back for so long has been replaced, and ends."""
 _AWAY_FIRST_SECONDS: Final = 0.25
@@ -252,6 +254,8 @@ class Engine:
         self._queues = queues
         self._workflows = workflows
         self._leases = open_leases(database)
+        self._dbos: Any = None
+        self._idle_since: dict[str, float] = {}
         self._stopping = threading.Event()
         self._swept_at = time.monotonic()
         self._sweeper = threading.Thread(target=self._sweep, name="orphan-sweep", daemon=True)
@@ -282,7 +286,7 @@ class Engine:
             "serializer": dbos.DBOSPortableJSONSerializer(),
             "log_level": "WARNING",
         }
-        dbos.DBOS(config=config)
+        self._dbos = dbos.DBOS(config=config)
         for name, function in self._workflows.items():
             dbos.DBOS.workflow(name=name, max_recovery_attempts=_MAX_RECOVERIES)(function)
         dbos.DBOS.listen_queues([queue.name for queue in self._queues])
@@ -343,6 +347,8 @@ class Engine:
 
     def _sweep_once(self) -> None:
         pending = dbos.DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+        mine = {each.workflow_id for each in pending if each.executor_id == self._slot}
+        self._put_back_idle(mine)
         owners = {each.executor_id for each in pending} - {self._slot, None, ""}
         for owner in sorted(str(each) for each in owners):
             if not self._leases.acquire(owner):
@@ -352,6 +358,22 @@ class Engine:
                 _log.info("orphans_resumed", owner=owner, count=len(resumed))
             finally:
                 self._leases.release(owner)
+
+    def _put_back_idle(self, mine: set[str]) -> None:
+        """Put back into its queue what this process took and does not run.
+
+        So it is when the database gives work out, and goes away before it says so.  What runs
+        after all is fenced: it ends at its next write.
+        """
+        # The engine has public calls for neither.
+        running = self._dbos._active_workflows_set.activeList()  # noqa: SLF001
+        put_back = self._dbos._sys_db.reenqueue_for_recovery  # noqa: SLF001
+        now = time.monotonic()
+        idle = mine.difference(running)
+        self._idle_since = {each: self._idle_since.get(each, now) for each in idle}
+        for workflow, since in self._idle_since.items():
+            if now >= since + _IDLE_SECONDS and put_back(workflow, [self._slot], APPLICATION):
+                _log.warning("work_put_back", workflow=workflow)
 
 
 def run_step(name: str, function: Callable[[], _Result]) -> _Result:

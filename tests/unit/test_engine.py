@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -124,15 +125,32 @@ def test_the_work_of_a_living_process_is_left_to_it(start, queue, steps, tmp_pat
     other = start("two")
     queue.enqueue("count", "count", "w2", "w2")
     wait_until(lambda: len(steps()) == 4, 20, "both workflows waited")
-    # Longer than a sweep: a wrong verdict would have shown.
+    # Longer than a sweep, and than what is taken may stay idle: a wrong verdict would have shown.
     with pytest.raises(subprocess.TimeoutExpired):
-        other.process.wait(4)
+        other.process.wait(5)
 
     go(tmp_path)
 
     wait_until(lambda: sum("third" in each for each in steps()) == 2, 20, "both ended")
     assert sum("w1:second:begin" in each for each in steps()) == 1
     assert "w1:third one" in steps()
+
+
+def test_what_a_process_took_and_does_not_run_is_put_back(start, queue, steps, tmp_path):
+    """As when the database goes away after it was asked for work, and before its answer."""
+    start("one")
+    queue.enqueue("count", "count", "w1", "w1", delay_seconds=3600)
+    with sqlite3.connect(tmp_path / "dicomnode.sqlite") as connection:
+        taken = connection.execute(
+            "update workflow_status set status = 'PENDING', executor_id = 'one' "
+            "where workflow_uuid = 'w1'"
+        )
+        assert taken.rowcount == 1
+
+    go(tmp_path)
+
+    wait_for(steps, "w1:third one")
+    assert len(steps()) == 4
 
 
 def test_two_processes_of_one_slot_are_refused(start):
