@@ -276,6 +276,8 @@ class SceneCache:
             self._forget(key)
             scene = None
         with self._lock:
+            if scene is None:
+                scene = self._ready.get(key)  # loaded meanwhile
             if scene is not None:
                 if key in self._ready:
                     self._ready.move_to_end(key)

@@ -1,6 +1,7 @@
 """Volumes are assembled once, of exactly what the job was made of, and kept within bounds."""
 
 import threading
+from collections import OrderedDict
 from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -211,6 +212,20 @@ def test_what_is_kept_is_not_loaded_again():
     kept = load_into(cache, "one", Scene(10))
 
     assert load_into(cache, "one", Scene(10)) is kept
+
+
+def test_what_is_loaded_while_one_asks_is_not_loaded_again(monkeypatch):
+    cache, scene = SceneCache(100), Scene(10)
+
+    class Meanwhile(OrderedDict):
+        def get(self, key, default=None):
+            found = super().get(key, default)
+            self[key] = scene
+            return found
+
+    monkeypatch.setattr(cache, "_ready", Meanwhile())
+
+    assert load_into(cache, "one", Scene(10)) is scene
 
 
 def test_the_one_not_asked_for_longest_leaves_first():
