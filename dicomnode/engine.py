@@ -27,6 +27,8 @@ WORKFLOW_VERSION: Final = "1"
 """Raised only when running workflows could not go on under new code."""
 
 _POLL_SECONDS: Final = 0.2
+_LISTEN_SECONDS: Final = 0.1
+"""Between two looks of the engine for messages, of which we send none; its end waits for one."""
 _SWEEP_SECONDS: Final = 1.0
 """A lease tells at once that its holder is dead: how soon others look is most of what it takes to
 resume its work."""
@@ -36,6 +38,7 @@ _LOST_SECONDS: Final = 30.0
 """A process that cannot take its own lease back for so long has been replaced, and ends."""
 _AWAY_FIRST_SECONDS: Final = 0.25
 _AWAY_LONGEST_SECONDS: Final = 5.0
+_DRAIN_POLL_SECONDS: Final = 0.1
 _MAX_RECOVERIES: Final = 5
 """A workflow that takes its process down this often is parked, so that others go on."""
 
@@ -93,12 +96,7 @@ class JobQueue:
     def __init__(self, database: Database) -> None:
         # Also a process that runs no workflows may be the first on a database.
         dbos.DBOS.migrate(database.url)
-        self._client = dbos.DBOSClient(
-            system_database_engine=database.engine,
-            system_database_url=database.url,
-            application_name=APPLICATION,
-            serializer=dbos.DBOSPortableJSONSerializer(),
-        )
+        self._client = _client_of(database)
 
     def enqueue_in(
         self,
@@ -209,6 +207,15 @@ class JobQueue:
         return options
 
 
+def _client_of(database: Database) -> dbos.DBOSClient:
+    return dbos.DBOSClient(
+        system_database_engine=database.engine,
+        system_database_url=database.url,
+        application_name=APPLICATION,
+        serializer=dbos.DBOSPortableJSONSerializer(),
+    )
+
+
 def _from_milliseconds(since_epoch: int | None) -> datetime | None:
     return None if since_epoch is None else datetime.fromtimestamp(since_epoch / 1000, UTC)
 
@@ -285,20 +292,28 @@ class Engine:
             "application_version": WORKFLOW_VERSION,
             "serializer": dbos.DBOSPortableJSONSerializer(),
             "log_level": "WARNING",
+            "notification_listener_polling_interval_sec": _LISTEN_SECONDS,
         }
         self._dbos = dbos.DBOS(config=config)
         for name, function in self._workflows.items():
             dbos.DBOS.workflow(name=name, max_recovery_attempts=_MAX_RECOVERIES)(function)
         dbos.DBOS.listen_queues([queue.name for queue in self._queues])
+        self._register_queues()
         dbos.DBOS.launch()
+        self._sweeper.start()
+
+    def _register_queues(self) -> None:
+        """Before the launch, as the engine looks for queues then, and a second later again."""
+        dbos.DBOS.migrate(self._database.url)
+        client = _client_of(self._database)
         for queue in self._queues:
-            dbos.DBOS.register_queue(
+            client.register_queue(
                 queue.name,
                 polling_interval_sec=_POLL_SECONDS,
                 worker_concurrency=None if queue.is_partitioned else queue.concurrency,
                 partition_concurrency=queue.concurrency if queue.is_partitioned else None,
             )
-        self._sweeper.start()
+        client.destroy()
 
     def stop(self, *, drain_seconds: float) -> None:
         """Take no more work, let running workflows end, then give the lease back.
@@ -308,13 +323,26 @@ class Engine:
         self._stopping.set()
         # A step that outlasts the drain finds the engine gone when it ends: that is meant so.
         withhold_tracebacks("dbos", "step_ended_after_drain")
-        dbos.DBOS.destroy(
-            destroy_registry=True, workflow_completion_timeout_sec=max(1, round(drain_seconds))
-        )
+        self._drain(drain_seconds)
+        dbos.DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=0)
         for workflow, step in sorted(_running):
             _log.warning("work_left_for_next_start", workflow=workflow, step=step)
         self._sweeper.join()
         self._leases.close()
+
+    def _drain(self, seconds: float) -> None:
+        """Take nothing more and wait until nothing runs.  The engine would look once a second."""
+        deadline = time.monotonic() + seconds
+        for event in self._dbos.background_thread_stop_events:
+            event.set()
+        # What is being taken out of a queue just now begins to run within the first wait.
+        for thread in threading.enumerate():
+            if thread.name.startswith("queue-worker-"):
+                thread.join(max(0.0, min(1.0, deadline - time.monotonic())))
+        pause = threading.Event()
+        while not pause.wait(_DRAIN_POLL_SECONDS) and time.monotonic() < deadline:
+            if not self._dbos._active_workflows_set.activeList():  # noqa: SLF001
+                return
 
     def silent_seconds(self) -> float:
         """Return for how long the sweeping thread has not come round; infinite if it has ended."""
