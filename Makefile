@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --progress-bar off --require-hashes --requirement
 INSTALL_PACKAGE := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-failed test-slow test-lowest test-image image chart lint format docs lock audit dist clean
+.PHONY: help demo test test-failed test-slow test-chaos test-lowest test-image image chart lint format docs lock audit dist clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -28,6 +28,18 @@ test-failed: $(VENV)/.dev ## once more what failed last time
 test-slow: $(VENV)/.dev ## the long campaigns
 	tools/test-peers
 	$(BIN)/pytest -m slow -p no:randomly
+
+# At once on both databases: most of it is waiting.  Each tells of itself when it has ended.
+# What pynetdicom leaves to the garbage collector is told after the last test, too.
+test-chaos: $(VENV)/.dev ## a minute of random kills on each database
+	tools/test-peers
+	$(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target \
+		test-chaos-sqlite test-chaos-postgresql
+
+test-chaos-%: $(VENV)/.dev
+	$(BIN)/pytest -p no:randomly -p no:cacheprovider \
+		-W ignore::pytest.PytestUnraisableExceptionWarning \
+		'tests/integration/test_chaos.py::test_nothing_is_lost_in_a_minute_of_chaos[$*]'
 
 test-lowest: $(VENV)/.dev ## the tests with the oldest dependencies that pyproject.toml admits
 	tools/test-peers

@@ -216,7 +216,7 @@ def test_make_alone_lists_the_targets():
     done = make()
 
     assert done.returncode == 0
-    for target in ("demo", "test", "test-slow", "lint", "lock", "audit", "clean"):
+    for target in ("demo", "test", "test-slow", "test-chaos", "lint", "lock", "audit", "clean"):
         assert re.search(rf"^  make {target} +\w", done.stdout, re.MULTILINE)
 
 
@@ -229,6 +229,7 @@ def test_ci_runs_what_a_contributor_runs():
         'cd "$(dirname "$0")/.."',
         "make lint",
         "make test || make test-failed",
+        "make test-chaos",
         "make chart",
         "make test-image",
         "if [ -d ../shared/tools ]; then",
