@@ -32,7 +32,7 @@ def node(tmp_path_factory, orthanc):
             }
         },
     )
-    with NodeProcess(config) as running:
+    with NodeProcess(config, installed=True) as running:
         yield running
 
 

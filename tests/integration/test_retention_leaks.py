@@ -202,7 +202,7 @@ def flood(tmp_path: Path, database_url: str) -> Iterator[Flood]:
 
 
 @pytest.mark.parametrize(
-    ("waves", "count"), [(3, 100), pytest.param(8, 300, marks=pytest.mark.slow)]
+    ("waves", "count"), [(3, 50), pytest.param(8, 300, marks=pytest.mark.slow)]
 )
 def test_thousands_of_series_leave_nothing_behind(flood: Flood, waves: int, count: int):
     held: list[tuple[int, int, int, int]] = []

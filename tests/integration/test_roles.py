@@ -1,6 +1,6 @@
 """The roles as commands of their own: two receivers, two workers, a console, one series.
 
-What becomes of what a receiver that died left open is asked of receivers in forked processes.
+All in forked processes; that ``dicomnode receive`` starts by itself is seen elsewhere.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,11 +23,11 @@ from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.send.store_scu import send_instances
 from dicomnode.standard.ae import AEAddress
 from tests.support.ct import make_series
+from tests.support.forked import Forked, dicomnode
 from tests.support.pacs import FlakyPacs
 from tests.support.web_archive import free_port
 from tests.support.workers import Crew, ReceiverSpec, is_up, opened, run_receiver, wait_until
 
-COMMAND = Path(sys.executable).with_name("dicomnode")
 SLICES = 10
 
 
@@ -39,17 +37,13 @@ class Role:
     def __init__(self, config: Path, *arguments: str) -> None:
         self.lines: list[str] = []
         with (config.parent / "roles.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [COMMAND, *arguments, "--config", str(config)],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
+            self._process = Forked(
+                dicomnode, [*arguments, "--config", str(config)], stderr=log.fileno()
             )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
         for line in self._process.stdout:
             self.lines.append(line.strip())
 
@@ -67,7 +61,6 @@ class Role:
             self._process.kill()
         self._process.wait(10)
         self._reader.join(10)
-        assert self._process.stdout is not None
         self._process.stdout.close()
 
     def ask_to_stop(self) -> None:

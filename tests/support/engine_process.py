@@ -1,7 +1,5 @@
 """A process that runs the job engine over a folder, for tests that kill it.  Not the product.
 
-    python engine_process.py FOLDER SLOT [DRAIN_SECONDS]
-
 A workflow ``count`` writes a line a step to ``FOLDER/steps`` and waits, in its second step, until
 ``FOLDER/go`` is there.  ``ready`` is printed once the engine runs; SIGTERM stops it.  With a drain
 the file is made after it, and what then still runs comes to its end.
@@ -15,15 +13,26 @@ import sys
 import threading
 from pathlib import Path
 
+from dicomnode import engine as engine_module
 from dicomnode import log
 from dicomnode.database import open_database
 from dicomnode.engine import Engine, Queue, run_step
 from dicomnode.errors import StateError
 
+SWEEP_SECONDS = 0.4
+IDLE_SECONDS = 1.0
+"""Sooner than in operation: tests wait for both."""
 QUEUES = (Queue(name="count", concurrency=4),)
 
 
-def main(folder: Path, slot: str, drain_seconds: int | None) -> int:
+def run_engine(folder: str, slot: str, drain_seconds: str = "") -> None:
+    """Run it until SIGTERM; `drain_seconds` is a whole number, or nothing for long enough."""
+    code = _run(Path(folder), slot, int(drain_seconds) if drain_seconds else None)
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _run(folder: Path, slot: str, drain_seconds: int | None) -> int:
     log.configure(form="json")
     database = open_database("sqlite", data_dir=folder)
 
@@ -44,7 +53,14 @@ def main(folder: Path, slot: str, drain_seconds: int | None) -> int:
         run_step("second", lambda: second(name))
         return run_step("third", lambda: note(f"{name}:third"))
 
-    engine = Engine(database, slot=slot, workflows={"count": count}, queues=QUEUES)
+    engine_module._IDLE_SECONDS = IDLE_SECONDS  # type: ignore[misc]
+    engine = Engine(
+        database,
+        slot=slot,
+        workflows={"count": count},
+        queues=QUEUES,
+        sweep_seconds=SWEEP_SECONDS,
+    )
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
@@ -62,9 +78,3 @@ def main(folder: Path, slot: str, drain_seconds: int | None) -> int:
             if thread.name.startswith("dbos-executor"):
                 thread.join(10)
     return 0
-
-
-if __name__ == "__main__":
-    code = main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else None)
-    sys.stdout.flush()
-    os._exit(code)

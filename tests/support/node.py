@@ -1,4 +1,4 @@
-"""The installed command ``dicomnode serve`` in a process of its own, and DCMTK's storescu."""
+"""The command ``dicomnode serve`` in a process of its own, and DCMTK's storescu."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+
+from tests.support.forked import Forked, dicomnode
 
 COMMAND = Path(sys.executable).with_name("dicomnode")
 READY_SECONDS = 60.0
@@ -82,15 +84,20 @@ class NodeProcess:
     config : Path
     data_dir : Path, optional
         Of the configuration; ``data`` beside it by default.
+    installed : bool
+        Whether to run the installed command, as users do, and not a forked one that starts faster.
     """
 
-    def __init__(self, config: Path, *, data_dir: Path | None = None) -> None:
+    def __init__(
+        self, config: Path, *, data_dir: Path | None = None, installed: bool = False
+    ) -> None:
         self.config = config
         self.data_dir = (data_dir or config.parent / "data").resolve()
         self.endpoints: dict[str, tuple[str, str, int]] = {}
         """By pipeline: called AE title, host, port."""
         self.console = ""
-        self._process: subprocess.Popen[str] | None = None
+        self._installed = installed
+        self._process: subprocess.Popen[str] | Forked | None = None
         self._lines: list[str] = []
         self._log_lines: list[str] = []
         self._changed = threading.Condition()
@@ -118,13 +125,17 @@ class NodeProcess:
         """Start it, again too, and wait until it says that it is ready."""
         self._lines.clear()
         self._log_lines.clear()
-        self._process = subprocess.Popen(
-            [COMMAND, "serve", "--config", self.config],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=_environment(),
-        )
+        arguments = ["serve", "--config", str(self.config)]
+        if self._installed:
+            self._process = subprocess.Popen(
+                [COMMAND, *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=_environment(),
+            )
+        else:
+            self._process = Forked(dicomnode, arguments, environment=_environment())
         self._readers = [
             threading.Thread(target=self._read, args=(stream, into), daemon=True)
             for stream, into in (

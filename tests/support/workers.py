@@ -5,7 +5,6 @@ Processes are forked from one that has imported everything: a start takes a tent
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -41,10 +40,9 @@ from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.storage import open_storage
 from dicomnode.standard.ae import AEAddress
 from tests.support.fake_triton import FakeTriton
+from tests.support.forked import CONTEXT
 
 _Found = TypeVar("_Found")
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.support.workers"])
 
 
 def wait_until(condition: Callable[[], _Found], seconds: float, what: str) -> _Found:
@@ -285,7 +283,7 @@ class Crew:
 
     def _start(self, name: str) -> None:
         target, spec = self._members[name]
-        process = _context.Process(target=target, args=(spec,), daemon=True)
+        process = CONTEXT.Process(target=target, args=(spec,), daemon=True)
         process.start()
         self._processes[name] = process
 

@@ -6,8 +6,6 @@ import json
 import signal
 import sqlite3
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,9 +13,10 @@ from dicomnode.database import open_database
 from dicomnode.database.job_rows import create_job, get_job
 from dicomnode.engine import JobQueue
 from dicomnode.model.series import SeriesRevision
+from tests.support.engine_process import IDLE_SECONDS, SWEEP_SECONDS, run_engine
+from tests.support.forked import Forked
 from tests.support.node import wait_until
 
-PROGRAM = Path(__file__).resolve().parents[1] / "support" / "engine_process.py"
 REVISION = SeriesRevision(pipeline="p", series_instance_uid="1.2", revision=1, digest="0" * 16)
 
 
@@ -25,12 +24,7 @@ class Worker:
     """An engine in a process."""
 
     def __init__(self, folder, slot, *more):
-        self.process = subprocess.Popen(
-            [sys.executable, PROGRAM, folder, slot, *more],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.process = Forked(run_engine, [str(folder), slot, *more])
         self.said = self.process.stdout.readline().strip()
 
     def end(self, number=signal.SIGTERM):
@@ -38,8 +32,15 @@ class Worker:
         return self.wait()
 
     def wait(self):
-        _, errors = self.process.communicate(timeout=30)
-        return self.process.returncode, errors
+        code = self.process.wait(30)
+        return code, self.process.stderr.read()
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+        self.process.stdout.close()
+        self.process.stderr.close()
 
 
 @pytest.fixture
@@ -52,9 +53,7 @@ def start(tmp_path):
 
     yield worker
     for each in workers:
-        if each.process.poll() is None:
-            each.process.kill()
-            each.wait()
+        each.close()
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ def test_the_work_of_a_living_process_is_left_to_it(start, queue, steps, tmp_pat
     wait_until(lambda: len(steps()) == 4, 20, "both workflows waited")
     # Longer than a sweep, and than what is taken may stay idle: a wrong verdict would have shown.
     with pytest.raises(subprocess.TimeoutExpired):
-        other.process.wait(5)
+        other.process.wait(IDLE_SECONDS + 3 * SWEEP_SECONDS)
 
     go(tmp_path)
 
@@ -210,9 +209,9 @@ def test_an_id_that_was_used_changes_nothing(start, queue, steps, tmp_path):
 def test_a_delayed_workflow_can_be_cancelled(start, queue, steps, tmp_path):
     go(tmp_path)
     start()
-    queue.enqueue("count", "count", "w1", "w1", delay_seconds=1)
+    queue.enqueue("count", "count", "w1", "w1", delay_seconds=0.5)
     queue.cancel("w1")
-    queue.enqueue("count", "count", "w2", "w2", delay_seconds=2)
+    queue.enqueue("count", "count", "w2", "w2", delay_seconds=1)
     wait_for(steps, "w2:third one")
 
     assert not any("w1" in each for each in steps())
