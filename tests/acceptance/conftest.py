@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dicomnode.demo.phantom import write_series
-from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.manifest import SHIPPED_MODELS
 from tests.support.orthanc import Orthanc
+from tests.support.quick_triton import QuickTriton
 
 PHANTOM = {"slices": 40, "rows": 256, "columns": 240, "spacing_kji_mm": (8.0, 1.4, 1.45)}
 """Small, unequal on every axis, and large enough for plausible lungs."""
@@ -28,7 +28,7 @@ def write_phantom():
 @pytest.fixture(scope="session")
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """HOST:PORT of a Triton with the shipped models, for nodes that need not run their own."""
-    server = EmbeddedTriton(
+    server = QuickTriton(
         repositories=[SHIPPED_MODELS], run_dir=tmp_path_factory.mktemp("triton"), startup_seconds=60
     )
     with server:

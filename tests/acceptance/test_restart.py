@@ -48,8 +48,11 @@ def start_node(tmp_path):
         return node
 
     yield start
+    # How it drains is asked where that is the question.
     for node in nodes:
-        node.__exit__(None, None, None)
+        if node.is_running():
+            node.kill()
+            assert_no_server_survives(node)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from dicomnode.inference.client import TritonClient
 from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.receive import archive, scp
 from tests.support.postgres import Postgres
+from tests.support.quick_triton import QuickTriton
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 TEST_MODELS = SUPPORT / "triton_models"
@@ -32,7 +33,7 @@ def test_models() -> Path:
 @pytest.fixture(scope="session")
 def triton_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTriton]:
     """A tritonserver with the test models; tests must leave it as they found it."""
-    server = EmbeddedTriton(
+    server = QuickTriton(
         repositories=[TEST_MODELS], run_dir=tmp_path_factory.mktemp("triton"), startup_seconds=60
     )
     with server:
@@ -49,7 +50,7 @@ def triton(triton_server: EmbeddedTriton) -> Iterator[TritonClient]:
 @pytest.fixture(scope="session")
 def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonClient]:
     """A client of a tritonserver with stand-ins for published models, and models of every style."""
-    server = EmbeddedTriton(
+    server = QuickTriton(
         repositories=[SUPPORT / "clara_models", SUPPORT / "layout_models"],
         run_dir=tmp_path_factory.mktemp("stand-ins"),
         startup_seconds=60,

@@ -22,6 +22,7 @@ from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.processes import Process, descendants
 from dicomnode.inference.repository import with_instances
 from dicomnode.inference.shared_memory import FOLDER
+from tests.support.quick_triton import QuickTriton, process_of
 
 DIE = 2
 STALL = 3
@@ -51,17 +52,6 @@ def own_servers() -> list[Process]:
     return [each for each in descendants(os.getpid()) if each.name == "tritonserver"]
 
 
-def process_of(server: EmbeddedTriton) -> Process:
-    """The server's own process: others of this test run may have one running, too."""
-    port = f"--grpc-port={server.address.rpartition(':')[2]}"
-    (found,) = (
-        each
-        for each in own_servers()
-        if port in Path(f"/proc/{each.pid}/cmdline").read_text(encoding="utf-8").split("\0")
-    )
-    return found
-
-
 def order(number: int, argument: int = 0) -> dict[str, np.ndarray]:
     volume = np.zeros((3, 5, 7), np.int16)
     volume.flat[:2] = number, argument
@@ -77,7 +67,7 @@ def regions_of(server: EmbeddedTriton) -> list[str]:
 
 @pytest.fixture
 def server(tmp_path: Path, test_models: Path) -> Iterator[EmbeddedTriton]:
-    with EmbeddedTriton(
+    with QuickTriton(
         repositories=[test_models], run_dir=tmp_path / "run", startup_seconds=60
     ) as running:
         yield running
@@ -138,7 +128,7 @@ def test_a_server_that_lives_and_does_not_answer_is_started_again(
     tmp_path: Path, test_models: Path, whom: str, monkeypatch
 ):
     monkeypatch.setattr(embedded, "_ASK_SECONDS", 0.5)
-    with EmbeddedTriton(
+    with QuickTriton(
         repositories=[test_models], run_dir=tmp_path, startup_seconds=60, hung_seconds=0.2
     ) as server:
         process = process_of(server)
@@ -208,7 +198,7 @@ def test_instances_compute_at_once_with_as_many_threads_as_configured(tmp_path: 
 
     # Each was answered while the other was inside.
     assert said == [[2, threads], [2, threads]]
-    # What models print is kept.
+    # What models print is kept; it is written when they end.
     assert "here is instance meeting_0_1" in server.log_file.read_text()
 
 

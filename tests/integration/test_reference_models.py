@@ -9,8 +9,8 @@ import pytest
 from dicomnode.demo.phantom import chest_ct
 from dicomnode.errors import InferenceRejected
 from dicomnode.inference.client import TritonClient
-from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.manifest import SHIPPED_MODELS, find_manifests
+from tests.support.quick_triton import QuickTriton
 
 MANIFESTS = find_manifests([SHIPPED_MODELS])
 SPACING = np.array([4.0, 2.0, 1.8], np.float32)
@@ -21,7 +21,7 @@ for name in ("lung_segmentation", "opacity_burden"):
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonClient]:
-    server = EmbeddedTriton(
+    server = QuickTriton(
         repositories=[SHIPPED_MODELS], run_dir=tmp_path_factory.mktemp("models"), startup_seconds=60
     )
     with server, TritonClient(server.address, timeout_seconds=60) as client:

@@ -15,11 +15,11 @@ import pytest
 from dicomnode.database import open_database
 from dicomnode.database.job_rows import JobRow, list_jobs
 from dicomnode.engine import JobQueue
-from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.node.seats import open_seats
 from dicomnode.pipeline.steering import cancel_job
 from tests.support.ct import make_series
 from tests.support.postgres import Postgres
+from tests.support.quick_triton import QuickTriton
 from tests.support.workers import Crew, Journal, Spec, opened, receive, run_worker, wait_until
 
 MODELS = Path(__file__).resolve().parents[1] / "support" / "counting_models"
@@ -68,7 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Coun
     folder = tmp_path_factory.mktemp("counting")
     counting = CountingTriton(folder)
     os.environ["COUNTING_FOLDER"] = str(folder)
-    with EmbeddedTriton(
+    with QuickTriton(
         repositories=[MODELS], run_dir=folder / "triton", startup_seconds=60
     ) as triton:
         yield triton.address, counting

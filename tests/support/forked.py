@@ -19,6 +19,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 # One server forks for all, and it begins with what is named here before the first process.
 CONTEXT.set_forkserver_preload(
     [
+        "tests.support.warmed",
         "tests.support.workers",
         "tests.support.engine_process",
         "dicomnode.cli.main",

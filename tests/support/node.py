@@ -113,7 +113,7 @@ class NodeProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._process is None or self._has_ended():
+        if not self.is_running():
             return
         try:
             self.terminate()
@@ -160,6 +160,9 @@ class NodeProcess:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    def is_running(self) -> bool:
+        return self._process is not None and not self._has_ended()
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tritonclient.grpc import InferenceServerClient
 
-from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.processes import Process, descendants
+from tests.support.quick_triton import QuickTriton
 
 MOODY_MODELS = Path(__file__).resolve().parent / "moody_models"
 
@@ -40,7 +40,7 @@ class SteeredTriton:
         self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._holder.bind(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._holder.getsockname()[1]}"
-        self._server: EmbeddedTriton | None = None
+        self._server: QuickTriton | None = None
 
     def set_mood(self, mood: str) -> None:
         """Say how the model behaves from its next call on."""
@@ -119,7 +119,7 @@ class SteeredTriton:
         resource.prlimit(pid, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 
 
-class _OnPort(EmbeddedTriton):
+class _OnPort(QuickTriton):
     at = ""
 
     def _hold_port(self) -> None:
