@@ -29,7 +29,7 @@ from dicomnode.inference.contract import describe, differences, is_resolved, res
 from dicomnode.inference.kept import KeptTensors
 from dicomnode.inference.measured import measured, trace_headers
 from dicomnode.inference.regions import RegisteredRegions
-from dicomnode.inference.schema import Manifest
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.inference.statuses import ask, one_line
 from dicomnode.inference.tensors import OutputSpec, check_answer, input_tensor, output_tensor
 from dicomnode.inference.turns import Asker, Gates, Seats

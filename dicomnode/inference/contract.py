@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dicomnode.inference.layout import tensor_shape
-from dicomnode.inference.schema import (
+from dicomnode.inference.schema.manifest import Manifest
+from dicomnode.inference.schema.tensors import (
     BytesTensor,
     LabelsTensor,
-    Manifest,
     NumbersTensor,
     ProbabilitiesTensor,
     ScoresTensor,

@@ -18,7 +18,7 @@ from dicomnode.console.server import ConsoleServer
 from dicomnode.console.syslog import SyslogRepository
 from dicomnode.errors import InferenceError
 from dicomnode.inference.client import TritonClient
-from dicomnode.inference.manifest import Manifest
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.node.foundation import Foundation
 from dicomnode.node.receiver import Receiver, build_limits, build_policies
 from dicomnode.node.triton import open_client

@@ -24,7 +24,7 @@ from dicomnode.inference.client import TritonClient
 from dicomnode.inference.guards import check_lungs
 from dicomnode.inference.measure import describe_segments
 from dicomnode.inference.ratios import Segmented, add_ratios
-from dicomnode.inference.schema import Manifest
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.log import get_logger
 from dicomnode.metrics import STAGE_SECONDS
 from dicomnode.model.findings import Classification, Findings, Guard, ModelIdentity

@@ -29,7 +29,7 @@ from dicomnode.inference.client import TritonClient
 from dicomnode.inference.intensity import scale
 from dicomnode.inference.manifest import load_manifest
 from dicomnode.inference.network import ask_maps
-from dicomnode.inference.schema import Manifest
+from dicomnode.inference.schema.manifest import Manifest
 from tests.support.scripted_triton import ANSWER, NAN, SHORT, STALL, Script, serving
 
 UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, "queue is full")

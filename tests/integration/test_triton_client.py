@@ -27,7 +27,8 @@ from dicomnode.inference import regions as regions_module
 from dicomnode.inference.classify import classify
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.embedded import EmbeddedTriton
-from dicomnode.inference.manifest import Manifest, load_manifest
+from dicomnode.inference.manifest import load_manifest
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.inference.segment import segment
 from dicomnode.inference.shared_memory import FOLDER, PREFIX
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dicomnode.errors import InferenceCancelled, InferenceTimeout, InferenceUnavailable
-from dicomnode.inference.manifest import Manifest
+from dicomnode.inference.schema.manifest import Manifest
 
 LUNG_LIKE_HU = -500
 
