@@ -20,7 +20,9 @@ from dicomnode.imaging.volume import read_series
 from dicomnode.model.findings import Findings, LabelMap
 from dicomnode.model.volume import SourceFrame, VolumeGeometry
 from dicomnode.results.evidence import ResultContext, read_evidence
-from dicomnode.results.seg import encode_segmentation, fitting_options, segment_numbers
+from dicomnode.results.seg import encode_segmentation
+from dicomnode.results.seg_options import fitting_options
+from dicomnode.results.segments import segment_numbers
 from dicomnode.results.shown import read_segmentation
 from dicomnode.standard import codes
 from dicomnode.standard.sop_classes import (
