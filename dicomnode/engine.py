@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 import dbos
 
-from dicomnode.database import Database, Transaction, is_away
+from dicomnode.database import Database, Transaction, outlast
 from dicomnode.errors import StateError
 from dicomnode.leases import claim_slot, open_leases
 from dicomnode.log import get_logger, show_tracebacks, withhold_tracebacks
@@ -34,8 +34,6 @@ _IDLE_SECONDS: Final = 3.0
 """How long a workflow may be this process's and not run before it is put back into its queue."""
 _LOST_SECONDS: Final = 30.0
 """A process that cannot take its own lease back for so long has been replaced, and ends."""
-_AWAY_FIRST_SECONDS: Final = 0.25
-_AWAY_LONGEST_SECONDS: Final = 5.0
 _MAX_RECOVERIES: Final = 5
 """A workflow that takes its process down this often is parked, so that others go on."""
 
@@ -110,28 +108,34 @@ class JobQueue:
         partition: str | None = None,
         delay_seconds: float = 0.0,
     ) -> None:
-        """Enqueue within a transaction of ours: both are committed, or neither.
+        """Enqueue a workflow within a transaction of ours: both are committed, or neither.
 
         An id that was used before changes nothing.
+
+        Parameters
+        ----------
+        transaction : Transaction
+        queue, workflow : str
+            Names.
+        workflow_id : str
+        *arguments : object
+            JSON values.
+        partition : str, optional
+            Of a partitioned queue.
+        delay_seconds : float
+            Durable: it outlives this process.
         """
-        options = self._options(queue, workflow, workflow_id, partition, delay_seconds)
+        options: dbos.EnqueueOptions = {
+            "queue_name": queue,
+            "workflow_name": workflow,
+            "workflow_id": workflow_id,
+            "app_version": WORKFLOW_VERSION,
+        }
+        if partition is not None:
+            options["queue_partition_key"] = partition
+        if delay_seconds > 0:
+            options["delay_seconds"] = delay_seconds
         self._client.enqueue_in_transaction(transaction, options, *arguments)
-
-    def enqueue(
-        self,
-        queue: str,
-        workflow: str,
-        workflow_id: str,
-        *arguments: Any,
-        partition: str | None = None,
-        delay_seconds: float = 0.0,
-    ) -> None:
-        """Enqueue a workflow, durably delayed if wanted.
-
-        An id that was used before changes nothing.
-        """
-        options = self._options(queue, workflow, workflow_id, partition, delay_seconds)
-        self._client.enqueue(options, *arguments)
 
     def cancel(self, workflow_id: str) -> None:
         """Stop a workflow at its next step; nothing happens if it has ended or never was."""
@@ -191,22 +195,6 @@ class JobQueue:
     def close(self) -> None:
         """Give the engine's connections back."""
         self._client.destroy()
-
-    @staticmethod
-    def _options(
-        queue: str, workflow: str, workflow_id: str, partition: str | None, delay_seconds: float
-    ) -> dbos.EnqueueOptions:
-        options: dbos.EnqueueOptions = {
-            "queue_name": queue,
-            "workflow_name": workflow,
-            "workflow_id": workflow_id,
-            "app_version": WORKFLOW_VERSION,
-        }
-        if partition is not None:
-            options["queue_partition_key"] = partition
-        if delay_seconds > 0:
-            options["delay_seconds"] = delay_seconds
-        return options
 
 
 def _from_milliseconds(since_epoch: int | None) -> datetime | None:
@@ -389,24 +377,16 @@ def run_step(name: str, function: Callable[[], _Result]) -> _Result:
     function : callable
         Idempotent; returns JSON values: keys and small numbers, never arrays.
     """
+
+    def note(error: BaseException) -> None:
+        _log.warning("database_away", step=name, error=type(error).__name__)
+
     running = (str(dbos.DBOS.workflow_id), name)
     _running.add(running)
     try:
-        result: _Result = dbos.DBOS.run_step({"name": name}, lambda: _insist(name, function))
+        result: _Result = dbos.DBOS.run_step(
+            {"name": name}, lambda: outlast(function, on_away=note)
+        )
     finally:
         _running.discard(running)
     return result
-
-
-def _insist(name: str, function: Callable[[], _Result]) -> _Result:
-    pause = threading.Event()
-    seconds = _AWAY_FIRST_SECONDS
-    while True:
-        try:
-            return function()
-        except Exception as error:
-            if not is_away(error):
-                raise
-            _log.warning("database_away", step=name, error=type(error).__name__)
-        pause.wait(seconds)  # nothing tells when a database is back
-        seconds = min(_AWAY_LONGEST_SECONDS, 2 * seconds)

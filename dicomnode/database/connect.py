@@ -124,16 +124,6 @@ def revision_of(database: Database) -> str:
         return str(context.get_current_revision())
 
 
-def is_away(error: BaseException) -> bool:
-    """Whether `error` means that the database cannot be asked now: gone, cut off, or locked.
-
-    A later attempt can succeed; a statement that the database refuses is another matter.
-    """
-    if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
-        return True
-    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError)
-
-
 def _check_sqlite() -> None:
     # On Python 3.12 and later the job engine asks SQLite for unixepoch('subsec').
     if sys.version_info >= (3, 12) and sqlite3.sqlite_version_info < _SQLITE_SINCE_PYTHON_312:

@@ -53,7 +53,7 @@ def test_a_failed_enqueue_leaves_the_job_as_it_was(bench):
     def broken(*_arguments, **_named):
         raise RuntimeError("the engine is away")
 
-    bench.jobs.enqueue_in = bench.jobs.enqueue = broken
+    bench.jobs.enqueue_in = broken
     with pytest.raises(RuntimeError):
         retry_job(bench.database, bench.jobs, job_id)
 
