@@ -1,7 +1,7 @@
 """What the node makes of an inference server that is absent, slow, dying, wrong or out of memory.
 
-docs/models.md has the same as a table.  The faults of one whole call stand in test_triton_client,
-those of the embedded server's process in test_embedded_triton.
+docs/models.md has the same as a table.  The faults of one whole call stand in test_triton_client
+and test_triton_statuses, those of the embedded server's process in test_embedded_triton.
 """
 
 import signal
