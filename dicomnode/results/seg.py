@@ -189,6 +189,8 @@ def _stand_in(
 
 def _is_evenly_stacked(frames: Sequence[Frame], geometry: VolumeGeometry) -> bool:
     """Whether the frames are evenly spaced along their normal: what 3D means (PS3.3 C.7.6.17.2)."""
+    if geometry.slice_places is not None:
+        return False
     is_contiguous = frames[-1].slice_index - frames[0].slice_index == len(frames) - 1
     step_mm = float(np.linalg.norm(geometry.affine_ijk_to_lps[:3, 2]))
     return is_contiguous and step_mm - distance_between_slices_mm(geometry) < 1e-3 * step_mm

@@ -80,6 +80,26 @@ def test_only_frames_at_even_distances_along_their_normal_claim_to_be_a_volume(m
     assert "DimensionOrganizationType" not in encode(made, findings=gap, options=options)
 
 
+def test_frames_at_uneven_distances_claim_no_even_ones(tmp_path):
+    """As the geometry gate lets through, to be resampled for the models."""
+    places = np.array([0, 1, 2, 3, 4.3, 5, 6, 7, 8])
+    made = make_findings(
+        make_series(tmp_path, ImagePositionPatient=lambda k: ["0", "0", f"{2.5 * places[k]}"])
+    )
+    label_map = made.findings.label_map
+    uneven = LabelMap(
+        labels=label_map.labels, geometry=replace(label_map.geometry, slice_places=places)
+    )
+
+    segmentation = encode(
+        made,
+        findings=replace(made.findings, label_map=uneven),
+        options=SegConfig(type="labelmap"),
+    )
+
+    assert "DimensionOrganizationType" not in segmentation
+
+
 def test_a_deflated_object_is_the_same_object(made):
     plain, deflated = encode(made), encode(made, options=SegConfig(compression="deflate"))
 
