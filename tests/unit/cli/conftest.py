@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from dicomnode.cli.main import app
 from dicomnode.database import open_database
-from dicomnode.database.job_rows import create_job, set_delivery, set_job
+from dicomnode.database.job_rows import create_job, set_job
 from dicomnode.database.series_rows import close_series, record_instance
 from dicomnode.model.instance import InstanceRef
 from dicomnode.spool.quarantine import Quarantine
+from tests.support.deliveries import set_delivery
 
 SERIES = "1.3.6.1.4.1.14519.5.2.1.6279.6001.179049373636438705059720603192"
 
