@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -115,3 +116,11 @@ def prepared(tmp_path, config):
         b"no DICOM", reason="the data set cannot be read", facts={"calling_ae_title": "CT1"}
     )
     return Prepared(str(config()), SERIES, job, quarantined)
+
+
+@pytest.fixture
+def nobody():
+    """An address where nothing listens, and nothing else can begin to."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"PACS@127.0.0.1:{bound.getsockname()[1]}"
