@@ -129,10 +129,6 @@ class TritonClient:
             keeping._places = KeptTensors(self._regions, until)  # noqa: SLF001  (of this class)
             yield keeping
 
-    def is_ready(self, models: Iterable[str] = ()) -> bool:
-        """Whether the server answers and all of `models` can be asked, now."""
-        return not self.missing(models)
-
     def missing(self, models: Iterable[str] = ()) -> str:
         """Say in words what of server and models is not ready now; empty if all is."""
         missing = self._missing(models, deadline_seconds=_STATE_SECONDS)

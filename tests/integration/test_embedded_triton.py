@@ -272,7 +272,7 @@ def test_what_a_killed_guardian_left_is_cleared_and_nothing_is_left_after_stop(
     started = [each for each in descendants(os.getpid()) if each.pid not in before]
     # Several repositories are served together.
     with TritonClient(server.address, timeout_seconds=5) as client:
-        assert client.is_ready(["threshold", "site"])
+        assert client.missing(["threshold", "site"]) == ""
 
     server.stop()
     server.stop()

@@ -172,8 +172,8 @@ def test_waiting_names_what_is_missing(triton: TritonClient):
     with pytest.raises(InferenceUnavailable, match=r"nowhere \(not in its repository\)"):
         triton.wait_ready(["threshold", "nowhere"], deadline_seconds=0.2)
 
-    assert triton.is_ready(["threshold"])
-    assert not triton.is_ready(["threshold", "nowhere"])
+    assert triton.missing(["threshold"]) == ""
+    assert triton.missing(["threshold", "nowhere"])
 
 
 def test_waiting_for_nobody_ends_at_its_deadline():

@@ -53,9 +53,6 @@ class FakeTriton:
     def on_behalf_of(self, _asker: object) -> FakeTriton:
         return self
 
-    def is_ready(self, _models: Iterable[str] = ()) -> bool:
-        return True
-
     def missing(self, _models: Iterable[str] = ()) -> str:
         return ""
 
