@@ -10,10 +10,11 @@ from dicomnode.console.app import build_app
 from dicomnode.console.audit import Audit
 from dicomnode.console.caching import Cached
 from dicomnode.console.draining import UntilDrain
-from dicomnode.console.health import Probes, build_health_app
+from dicomnode.console.health import build_health_app
 from dicomnode.console.pages import Pages
 from dicomnode.console.parts import Parts
 from dicomnode.console.patients import Patients
+from dicomnode.console.probes import Probes
 from dicomnode.console.server import ConsoleServer
 from dicomnode.console.syslog import SyslogRepository
 from dicomnode.errors import InferenceError

@@ -39,7 +39,10 @@ _BEYOND_DRAIN_SECONDS: Final = 20.0
 _BACKLOG: Final = 128
 
 # Not by -m: the module is imported here too, and would be there twice.
-_PROGRAM: Final = "from dicomnode.node.receiver_process import main; main()"
+PROGRAM: Final = (
+    "from dicomnode.receive.decoders import keep_decoders_out; keep_decoders_out(); "
+    "from dicomnode.node.receiver_process import main; main()"
+)
 
 _log = get_logger("node")
 
@@ -264,7 +267,7 @@ class ReceiverProcesses:
 
     def _start(self, order: Order) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - our own interpreter
-            [sys.executable, "-c", _PROGRAM],
+            [sys.executable, "-c", PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(order.listening, order.seats),

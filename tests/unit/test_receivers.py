@@ -52,7 +52,7 @@ def test_a_machine_without_a_process_to_spare_is_asked_again(
         started.append(popen(*arguments, **named))
         return started[-1]
 
-    monkeypatch.setattr(receivers, "_PROGRAM", PROGRAM)
+    monkeypatch.setattr(receivers, "PROGRAM", PROGRAM)
     monkeypatch.setattr(receivers, "_FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(subprocess, "Popen", start)
     with socket.create_server(("127.0.0.1", 0)) as listening:
