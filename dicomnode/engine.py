@@ -10,16 +10,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import dbos
 
-from dicomnode.database import Database, Transaction, is_away
+from dicomnode.database import Database, Transaction, outlast
 from dicomnode.errors import StateError
 from dicomnode.leases import claim_slot, open_leases
 from dicomnode.log import get_logger, show_tracebacks, withhold_tracebacks
+from dicomnode.model.work import Queue, StepRecord
 
 APPLICATION: Final = "dicomnode"
 
@@ -36,41 +36,12 @@ _IDLE_SECONDS: Final = 3.0
 """How long a workflow may be this process's and not run before it is put back into its queue."""
 _LOST_SECONDS: Final = 30.0
 """A process that cannot take its own lease back for so long has been replaced, and ends."""
-_AWAY_FIRST_SECONDS: Final = 0.25
-_AWAY_LONGEST_SECONDS: Final = 5.0
 _DRAIN_POLL_SECONDS: Final = 0.1
 _MAX_RECOVERIES: Final = 5
 """A workflow that takes its process down this often is parked, so that others go on."""
 
 _log = get_logger("engine")
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
-    """A queue of workflows.
-
-    Attributes
-    ----------
-    name : str
-    concurrency : int
-        Workflows at the same time: of one process, or of one partition in all processes.
-    is_partitioned : bool
-        Whether each enqueue names a partition.
-    """
-
-    name: str
-    concurrency: int
-    is_partitioned: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepRecord:
-    """A finished step of a workflow, as the engine keeps it."""
-
-    name: str
-    began_at: datetime | None
-    ended_at: datetime | None
 
 
 _running: set[tuple[str, str]] = set()
@@ -96,7 +67,22 @@ class JobQueue:
     def __init__(self, database: Database) -> None:
         # Also a process that runs no workflows may be the first on a database.
         dbos.DBOS.migrate(database.url)
-        self._client = _client_of(database)
+        self._client = dbos.DBOSClient(
+            system_database_engine=database.engine,
+            system_database_url=database.url,
+            application_name=APPLICATION,
+            serializer=dbos.DBOSPortableJSONSerializer(),
+        )
+
+    def register(self, queues: Sequence[Queue]) -> None:
+        """Make queues known, before a process looks which there are."""
+        for queue in queues:
+            self._client.register_queue(
+                queue.name,
+                polling_interval_sec=_POLL_SECONDS,
+                worker_concurrency=None if queue.is_partitioned else queue.concurrency,
+                partition_concurrency=queue.concurrency if queue.is_partitioned else None,
+            )
 
     def enqueue_in(
         self,
@@ -108,28 +94,34 @@ class JobQueue:
         partition: str | None = None,
         delay_seconds: float = 0.0,
     ) -> None:
-        """Enqueue within a transaction of ours: both are committed, or neither.
+        """Enqueue a workflow within a transaction of ours: both are committed, or neither.
 
         An id that was used before changes nothing.
+
+        Parameters
+        ----------
+        transaction : Transaction
+        queue, workflow : str
+            Names.
+        workflow_id : str
+        *arguments : object
+            JSON values.
+        partition : str, optional
+            Of a partitioned queue.
+        delay_seconds : float
+            Durable: it outlives this process.
         """
-        options = self._options(queue, workflow, workflow_id, partition, delay_seconds)
+        options: dbos.EnqueueOptions = {
+            "queue_name": queue,
+            "workflow_name": workflow,
+            "workflow_id": workflow_id,
+            "app_version": WORKFLOW_VERSION,
+        }
+        if partition is not None:
+            options["queue_partition_key"] = partition
+        if delay_seconds > 0:
+            options["delay_seconds"] = delay_seconds
         self._client.enqueue_in_transaction(transaction, options, *arguments)
-
-    def enqueue(
-        self,
-        queue: str,
-        workflow: str,
-        workflow_id: str,
-        *arguments: Any,
-        partition: str | None = None,
-        delay_seconds: float = 0.0,
-    ) -> None:
-        """Enqueue a workflow, durably delayed if wanted.
-
-        An id that was used before changes nothing.
-        """
-        options = self._options(queue, workflow, workflow_id, partition, delay_seconds)
-        self._client.enqueue(options, *arguments)
 
     def cancel(self, workflow_id: str) -> None:
         """Stop a workflow at its next step; nothing happens if it has ended or never was."""
@@ -189,31 +181,6 @@ class JobQueue:
     def close(self) -> None:
         """Give the engine's connections back."""
         self._client.destroy()
-
-    @staticmethod
-    def _options(
-        queue: str, workflow: str, workflow_id: str, partition: str | None, delay_seconds: float
-    ) -> dbos.EnqueueOptions:
-        options: dbos.EnqueueOptions = {
-            "queue_name": queue,
-            "workflow_name": workflow,
-            "workflow_id": workflow_id,
-            "app_version": WORKFLOW_VERSION,
-        }
-        if partition is not None:
-            options["queue_partition_key"] = partition
-        if delay_seconds > 0:
-            options["delay_seconds"] = delay_seconds
-        return options
-
-
-def _client_of(database: Database) -> dbos.DBOSClient:
-    return dbos.DBOSClient(
-        system_database_engine=database.engine,
-        system_database_url=database.url,
-        application_name=APPLICATION,
-        serializer=dbos.DBOSPortableJSONSerializer(),
-    )
 
 
 def _from_milliseconds(since_epoch: int | None) -> datetime | None:
@@ -298,22 +265,12 @@ class Engine:
         for name, function in self._workflows.items():
             dbos.DBOS.workflow(name=name, max_recovery_attempts=_MAX_RECOVERIES)(function)
         dbos.DBOS.listen_queues([queue.name for queue in self._queues])
-        self._register_queues()
+        # The engine looks for queues at its launch, and a second later again.
+        jobs = JobQueue(self._database)
+        jobs.register(self._queues)
+        jobs.close()
         dbos.DBOS.launch()
         self._sweeper.start()
-
-    def _register_queues(self) -> None:
-        """Before the launch, as the engine looks for queues then, and a second later again."""
-        dbos.DBOS.migrate(self._database.url)
-        client = _client_of(self._database)
-        for queue in self._queues:
-            client.register_queue(
-                queue.name,
-                polling_interval_sec=_POLL_SECONDS,
-                worker_concurrency=None if queue.is_partitioned else queue.concurrency,
-                partition_concurrency=queue.concurrency if queue.is_partitioned else None,
-            )
-        client.destroy()
 
     def stop(self, *, drain_seconds: float) -> None:
         """Take no more work, let running workflows end, then give the lease back.
@@ -417,24 +374,16 @@ def run_step(name: str, function: Callable[[], _Result]) -> _Result:
     function : callable
         Idempotent; returns JSON values: keys and small numbers, never arrays.
     """
+
+    def note(error: BaseException) -> None:
+        _log.warning("database_away", step=name, error=type(error).__name__)
+
     running = (str(dbos.DBOS.workflow_id), name)
     _running.add(running)
     try:
-        result: _Result = dbos.DBOS.run_step({"name": name}, lambda: _insist(name, function))
+        result: _Result = dbos.DBOS.run_step(
+            {"name": name}, lambda: outlast(function, on_away=note)
+        )
     finally:
         _running.discard(running)
     return result
-
-
-def _insist(name: str, function: Callable[[], _Result]) -> _Result:
-    pause = threading.Event()
-    seconds = _AWAY_FIRST_SECONDS
-    while True:
-        try:
-            return function()
-        except Exception as error:
-            if not is_away(error):
-                raise
-            _log.warning("database_away", step=name, error=type(error).__name__)
-        pause.wait(seconds)  # nothing tells when a database is back
-        seconds = min(_AWAY_LONGEST_SECONDS, 2 * seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -18,10 +18,11 @@ from dicomnode.cli.output import (
     print_table,
     talk,
 )
-from dicomnode.cli.records import open_records
+from dicomnode.cli.records import HoursOption, PipelineOption, open_records, since
 from dicomnode.database.delivery_rows import list_attempts, list_commitments
 from dicomnode.database.job_rows import get_job, list_deliveries, list_jobs
-from dicomnode.engine import JobQueue, StepRecord
+from dicomnode.engine import JobQueue
+from dicomnode.model.work import StepRecord
 from dicomnode.pipeline.identifiers import analysis_workflow_id
 from dicomnode.pipeline.steering import cancel_job, dismiss_job, retry_job, send_job
 
@@ -37,18 +38,14 @@ def list_(
     series: Annotated[
         str | None, typer.Option("--series", metavar="UID", help="Only of that series.")
     ] = None,
-    pipeline: Annotated[
-        str | None, typer.Option("--pipeline", metavar="NAME", help="Only of that pipeline.")
-    ] = None,
+    pipeline: PipelineOption = None,
     delivery: Annotated[
         str | None,
         typer.Option(
             "--delivery", metavar="STATE", help="Only with a delivery in that state: parked, ..."
         ),
     ] = None,
-    hours: Annotated[
-        float | None, typer.Option("--hours", min=0.0, help="Only of the last so many hours.")
-    ] = None,
+    hours: HoursOption = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,7 +57,7 @@ def list_(
             series_instance_uid=series,
             pipeline=pipeline,
             delivery_state=delivery,
-            since=None if hours is None else datetime.now(UTC) - timedelta(hours=hours),
+            since=since(hours),
         )
     if as_json:
         print_json([asdict(row) for row in rows])

@@ -18,7 +18,7 @@ _CHECK = "Check"
 _Commands = on_demand(
     {
         "serve": Source("serve:serve", _RUN),
-        "receive": Source("roles:receive", _RUN),
+        "receive": Source("receive:receive", _RUN),
         "work": Source("roles:work", _RUN),
         "console": Source("roles:console", _RUN),
         "demo": Source("demo:demo", _TRY),

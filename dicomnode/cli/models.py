@@ -21,7 +21,7 @@ from dicomnode.cli.output import (
 from dicomnode.config import find_file, load
 from dicomnode.errors import InferenceError
 from dicomnode.inference.client import TritonClient
-from dicomnode.inference.manifest import Manifest
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.node.triton import open_triton
 from dicomnode.pipeline.setup import build_setups
 

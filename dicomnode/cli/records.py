@@ -1,16 +1,32 @@
-"""Opening a node's records from a command, beside the running node."""
+"""Opening a node's records from a command, beside the running node, and choosing among them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from dicomnode.cli.output import errors_as_exits
 from dicomnode.config import Config, find_file, load
 from dicomnode.database import Database, open_database
 from dicomnode.database.connect import SQLITE_FILE
 from dicomnode.errors import StateError
+
+PipelineOption = Annotated[
+    str | None, typer.Option("--pipeline", metavar="NAME", help="Only of that pipeline.")
+]
+HoursOption = Annotated[
+    float | None, typer.Option("--hours", min=0.0, help="Only of the last so many hours.")
+]
+
+
+def since(hours: float | None) -> datetime | None:
+    """Return when the last so many hours began; None for ever."""
+    return None if hours is None else datetime.now(UTC) - timedelta(hours=hours)
 
 
 @contextmanager

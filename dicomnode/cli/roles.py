@@ -1,4 +1,4 @@
-"""``dicomnode receive``, ``work``, ``console``: one role of a node in a process of its own."""
+"""``dicomnode work``, ``console``: one role of a node in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,11 +18,6 @@ def _parse_queues(text: str) -> str:
             f"no queue is called {unknown[0]!r}; known are {', '.join(QUEUES)}"
         )
     return text
-
-
-def receive(config: ConfigOption = None) -> None:
-    """Receive only: C-STORE in, series closed, jobs enqueued. Several may share a database."""
-    run_roles(config, frozenset(("receive",)))
 
 
 def work(

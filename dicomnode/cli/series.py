@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -19,7 +18,7 @@ from dicomnode.cli.output import (
     print_table,
     talk,
 )
-from dicomnode.cli.records import open_records
+from dicomnode.cli.records import HoursOption, PipelineOption, open_records, since
 from dicomnode.database.decision_rows import list_decisions
 from dicomnode.database.job_rows import list_deliveries, list_jobs
 from dicomnode.database.series_rows import list_faults, list_series, release_held
@@ -33,12 +32,8 @@ def list_(
     state: Annotated[
         str | None, typer.Option("--state", help="Only those: open, closed or held.")
     ] = None,
-    pipeline: Annotated[
-        str | None, typer.Option("--pipeline", metavar="NAME", help="Only of that pipeline.")
-    ] = None,
-    hours: Annotated[
-        float | None, typer.Option("--hours", min=0.0, help="Only of the last so many hours.")
-    ] = None,
+    pipeline: PipelineOption = None,
+    hours: HoursOption = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
@@ -48,7 +43,7 @@ def list_(
             transaction,
             state=state,
             pipeline=pipeline,
-            since=None if hours is None else datetime.now(UTC) - timedelta(hours=hours),
+            since=since(hours),
         )
     if as_json:
         print_json([asdict(row) for row in rows])

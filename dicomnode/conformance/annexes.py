@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 
 from dicomnode.conformance.markdown import Page
-from dicomnode.inference.manifest import Manifest
-from dicomnode.inference.schema import CodeTable
+from dicomnode.inference.schema.manifest import Manifest
+from dicomnode.inference.schema.vocabulary import CodeTable
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.results.document import PRIVATE_SCHEME
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dicomnode.config import Destination, SegConfig
 from dicomnode.pipeline.parcels import SIMPLER_REPORTS, possible_fallbacks
-from dicomnode.results.seg import as_binary
+from dicomnode.results.seg_options import as_binary
 from dicomnode.standard.sop_classes import (
     COMPREHENSIVE_3D_SR,
     EXPLICIT_VR_LITTLE_ENDIAN,

@@ -33,6 +33,7 @@ from dicomnode.console import (
 from dicomnode.console.envelope import Envelope
 from dicomnode.console.looks import Looks
 from dicomnode.console.parts import Parts
+from dicomnode.console.probes import Probes
 from dicomnode.console.problems import add_handlers
 from dicomnode.console.uploads import MARGIN_BYTES
 from dicomnode.console.volumes import open_volumes
@@ -81,9 +82,7 @@ def build_app(parts: Parts) -> FastAPI:
     )
     add_handlers(app, parts.pages)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
-    probes = health.Probes(
-        readiness=parts.readiness, liveness=parts.liveness, metrics=parts.metrics
-    )
+    probes = Probes(readiness=parts.readiness, liveness=parts.liveness, metrics=parts.metrics)
     app.include_router(health.build_router(probes))
     for module in _ROUTERS:
         app.include_router(module.build_router(parts))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dicomnode.config import SENDER, Destination, DicomwebDestination, DimseDestination
 from dicomnode.console.parts import Parts
 from dicomnode.database.check_rows import CheckRow, LastDelivery, last_deliveries, list_checks
-from dicomnode.inference.manifest import Manifest
+from dicomnode.inference.schema.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

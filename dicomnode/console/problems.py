@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from dicomnode.console.pages import Pages
-from dicomnode.database.connect import is_away
+from dicomnode.database import is_away
 from dicomnode.errors import NodeError, ReceiveError, StateError
 from dicomnode.log import get_logger
 

@@ -20,9 +20,9 @@ from dicomnode.database.delivery_rows import (
 from dicomnode.database.job_rows import DeliveryRow, JobRow, get_job, list_deliveries, list_jobs
 from dicomnode.database.note_rows import find_notes
 from dicomnode.database.series_rows import SeriesRow, list_faults, list_instances, list_series
-from dicomnode.engine import StepRecord
 from dicomnode.errors import StateError
 from dicomnode.model.instance import InstanceRef
+from dicomnode.model.work import StepRecord
 from dicomnode.pipeline.identifiers import analysis_workflow_id
 
 

@@ -354,37 +354,6 @@ def list_unended(transaction: Transaction) -> tuple[tuple[str, int], ...]:
     return tuple((str(row[0]), int(row[1])) for row in rows)
 
 
-def set_delivery(
-    transaction: Transaction,
-    job_id: str,
-    destination: str,
-    *,
-    state: str,
-    attempts: int,
-    words: str | None,
-) -> None:
-    """Record how a delivery stands."""
-    values = {
-        "state": state,
-        "attempts": attempts,
-        "words": None if words is None else words[:500],
-        "updated_at": datetime.now(UTC),
-    }
-    insert_if_absent(
-        transaction,
-        delivery,
-        job_id=job_id,
-        destination=destination,
-        attempts_before=0,
-        **values,
-    )
-    transaction.execute(
-        sa.update(delivery)
-        .where((delivery.c.job_id == job_id) & (delivery.c.destination == destination))
-        .values(**values)
-    )
-
-
 def list_deliveries(transaction: Transaction, job_id: str) -> tuple[DeliveryRow, ...]:
     """Return the deliveries of a job, by destination."""
     rows = transaction.execute(

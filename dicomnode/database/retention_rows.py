@@ -114,14 +114,18 @@ def list_prunable_jobs(
     return tuple(found)[:limit]
 
 
-def remove_job(transaction: Transaction, job_id: str) -> tuple[str, ...]:
-    """Remove all rows of a job, its series' too if it was the last.
+def commitments_of(transaction: Transaction, job_ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the transaction UIDs of the jobs' requests for commitment."""
+    asked = transaction.execute(
+        sa.select(commitment_request.c.transaction_uid).where(
+            commitment_request.c.job_id.in_(job_ids)
+        )
+    )
+    return tuple(str(row[0]) for row in asked)
 
-    Returns
-    -------
-    tuple of str
-        Transaction UIDs of its requests for commitment.
-    """
+
+def remove_job(transaction: Transaction, job_id: str) -> None:
+    """Remove all rows of a job, its series' too if it was the last."""
     of_series = transaction.execute(
         sa.select(job.c.pipeline, job.c.series_instance_uid).where(job.c.id == job_id)
     ).one()
@@ -135,15 +139,10 @@ def remove_job(transaction: Transaction, job_id: str) -> tuple[str, ...]:
                 (sent.c.destination == destination) & sent.c.sop_instance_uid.in_(uids)
             )
         )
-    asked = transaction.execute(
-        sa.select(commitment_request.c.transaction_uid).where(commitment_request.c.job_id == job_id)
-    )
-    transactions = tuple(str(row[0]) for row in asked)
     for table in (attempt, commitment_request, delivery):
         transaction.execute(sa.delete(table).where(table.c.job_id == job_id))
     transaction.execute(sa.delete(job).where(job.c.id == job_id))
     _remove_series_if_empty(transaction, str(of_series[0]), str(of_series[1]))
-    return transactions
 
 
 def known_jobs(transaction: Transaction, job_ids: Sequence[str]) -> dict[str, str]:

@@ -14,7 +14,8 @@ from dicomnode.inference.client import TritonClient
 from dicomnode.inference.contract import wanted_outputs
 from dicomnode.inference.intensity import activate
 from dicomnode.inference.network import DTYPES
-from dicomnode.inference.schema import Manifest, ManifestClassification
+from dicomnode.inference.schema.answers import ManifestClassification
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.inference.segment import volume_inputs
 from dicomnode.inference.tensors import OutputSpec
 from dicomnode.model.findings import Classification, Measurement

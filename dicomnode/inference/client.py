@@ -21,15 +21,14 @@ from dicomnode.errors import (
     InferenceError,
     InferenceInterrupted,
     InferenceUnavailable,
-    ModelContractMismatch,
 )
 from dicomnode.inference.calls import Deaths, repeat, wait_for_answer
 from dicomnode.inference.channel import Credentials, is_loopback, open_channel
-from dicomnode.inference.contract import describe, differences, is_resolved, resolve
+from dicomnode.inference.contract import check, is_resolved
 from dicomnode.inference.kept import KeptTensors
 from dicomnode.inference.measured import measured, trace_headers
 from dicomnode.inference.regions import RegisteredRegions
-from dicomnode.inference.schema import Manifest
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.inference.statuses import ask, one_line
 from dicomnode.inference.tensors import OutputSpec, check_answer, input_tensor, output_tensor
 from dicomnode.inference.turns import Asker, Gates, Seats
@@ -130,10 +129,6 @@ class TritonClient:
             keeping._places = KeptTensors(self._regions, until)  # noqa: SLF001  (of this class)
             yield keeping
 
-    def is_ready(self, models: Iterable[str] = ()) -> bool:
-        """Whether the server answers and all of `models` can be asked, now."""
-        return not self.missing(models)
-
     def missing(self, models: Iterable[str] = ()) -> str:
         """Say in words what of server and models is not ready now; empty if all is."""
         missing = self._missing(models, deadline_seconds=_STATE_SECONDS)
@@ -219,28 +214,13 @@ class TritonClient:
             With every difference: names, dtypes and shapes, wanted and found.
         """
         name, version = manifest.triton.model, manifest.triton.version
-        found = self._ask(
+        metadata = self._ask(
             lambda: self._client.get_model_metadata(name, version, client_timeout=_STATE_SECONDS)
         )
         config = self._ask(
             lambda: self._client.get_model_config(name, version, client_timeout=_STATE_SECONDS)
         ).config
-        optional = {each.name for each in config.input if each.optional}
-        inputs = [describe(each, optional=each.name in optional) for each in found.inputs]
-        outputs = [describe(each) for each in found.outputs]
-        resolved = resolve(manifest, inputs=inputs, outputs=outputs)
-        faults = list(differences(resolved, inputs=inputs, outputs=outputs))
-        windows = manifest.input.windows
-        if windows is not None and 0 < config.max_batch_size < windows.per_call:
-            faults.append(
-                f"wanted {windows.per_call} windows a call, found max_batch_size "
-                f"{config.max_batch_size}"
-            )
-        if faults:
-            raise ModelContractMismatch(
-                f"manifest {manifest.name!r} and model {name!r} differ: {'; '.join(faults)}"
-            )
-        return resolved
+        return check(manifest, metadata=metadata, config=config)
 
     def resolved(self, manifest: Manifest) -> Manifest:
         """Return the manifest with a name for every tensor; asks the server only if one lacks."""

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dicomnode.errors import ModelContractMismatch
 from dicomnode.inference.layout import tensor_shape
-from dicomnode.inference.schema import (
+from dicomnode.inference.schema.manifest import Manifest
+from dicomnode.inference.schema.tensors import (
     BytesTensor,
     LabelsTensor,
-    Manifest,
     NumbersTensor,
     ProbabilitiesTensor,
     ScoresTensor,
@@ -45,8 +46,46 @@ class Tensor:
         return f"{self.dtype}{list(self.shape)}"
 
 
-def describe(found: Any, *, optional: bool = False) -> Tensor:
-    """Return a tensor as the server's metadata describes it."""
+def check(manifest: Manifest, *, metadata: Any, config: Any) -> Manifest:
+    """Hold a manifest against what the server says of its model.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    metadata : ModelMetadataResponse
+    config : ModelConfig
+        Both as tritonclient gives them.
+
+    Returns
+    -------
+    Manifest
+        With a name for every tensor that it calls the only one.
+
+    Raises
+    ------
+    ModelContractMismatch
+        With every difference: names, dtypes and shapes, wanted and found.
+    """
+    optional = {each.name for each in config.input if each.optional}
+    inputs = [_describe(each, optional=each.name in optional) for each in metadata.inputs]
+    outputs = [_describe(each) for each in metadata.outputs]
+    resolved = resolve(manifest, inputs=inputs, outputs=outputs)
+    faults = list(differences(resolved, inputs=inputs, outputs=outputs))
+    windows = manifest.input.windows
+    if windows is not None and 0 < config.max_batch_size < windows.per_call:
+        faults.append(
+            f"wanted {windows.per_call} windows a call, found max_batch_size "
+            f"{config.max_batch_size}"
+        )
+    if faults:
+        raise ModelContractMismatch(
+            f"manifest {manifest.name!r} and model {manifest.triton.model!r} differ: "
+            f"{'; '.join(faults)}"
+        )
+    return resolved
+
+
+def _describe(found: Any, *, optional: bool = False) -> Tensor:
     return Tensor(
         name=found.name,
         dtype=found.datatype,

@@ -1,6 +1,6 @@
 """The embedded inference server: tritonserver as a child of the node, supervised by one thread.
 
-Where its files come from is `triton_files`; how it dies with the node is `guardian`.  The thread
+Where its files come from is `triton_files`; how it dies with the node is `guarded`.  The thread
 ``triton-supervisor`` starts the server, watches it, starts it again and ends it; the other methods
 only look and wait.
 """
@@ -13,8 +13,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -24,8 +22,8 @@ from typing import Final, NamedTuple, Self
 
 from dicomnode import metrics
 from dicomnode.errors import InferenceError, InferenceUnavailable
-from dicomnode.inference import guardian
 from dicomnode.inference.client import TritonClient
+from dicomnode.inference.guarded import KILL_AFTER_SECONDS, Guarded
 from dicomnode.inference.processes import dead_descendants
 from dicomnode.inference.repository import check_repositories
 from dicomnode.inference.restarts import Restarts
@@ -45,9 +43,8 @@ _ASK_SECONDS: Final = 2.0
 # A dead process that Triton has not taken note of for this long was a model's.
 _LEFT_LYING_SECONDS: Final = 3.0
 
-# Triton waits this long for running requests, then is killed.
+# Triton waits this long for running requests.
 _EXIT_SECONDS: Final = 5
-_KILL_AFTER_SECONDS: Final = 10.0
 
 # A shell's way to say that a program was ended by a signal; the guardian speaks it too.
 _KILLED: Final = 128
@@ -108,7 +105,6 @@ class EmbeddedTriton:
         self._log = ServerLog(self._run_dir / "tritonserver.log")
         self._dead_since: dict[int, float] = {}
         self._thread: threading.Thread | None = None
-        self._process: subprocess.Popen[bytes] | None = None
         self._lock_file: int | None = None
         self._port_holder: socket.socket | None = None
         self._address = ""
@@ -173,7 +169,7 @@ class EmbeddedTriton:
         )
         self._thread.start()
         # The supervisor keeps the deadline, and knows more to say when it passes.
-        self._settled.wait(self._startup_seconds + 2 * _KILL_AFTER_SECONDS)
+        self._settled.wait(self._startup_seconds + 2 * KILL_AFTER_SECONDS)
         if not self._up.is_set():
             failure = self._failure or f"was not ready within {self._startup_seconds:g} s"
             self.stop()
@@ -243,40 +239,29 @@ class EmbeddedTriton:
         """Run the server until it ends, fails to become ready the first time, or stop is asked."""
         self._sweep()
         self._log.rotate()
-        watched, held = os.pipe()
         try:
-            with self.log_file.open("ab") as log:
-                # No preexec_fn: it can deadlock in a process with threads.  The guardian does all
-                # that has to be done between fork and exec.
-                process = subprocess.Popen(  # noqa: S603  our own program and options
-                    [
-                        *(sys.executable, "-I", "-S", guardian.__file__),
-                        *(str(watched), self._own_prefix),
-                        *command,
-                    ],
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    pass_fds=(watched,),
-                    start_new_session=True,  # Ctrl-C is for the node, which drains first
-                )
-        finally:
-            os.close(watched)
+            server = Guarded(
+                command,
+                environment=environment,
+                log_file=self.log_file,
+                region_prefix=self._own_prefix,
+            )
+        except OSError as error:
+            return f"could not be started: {error.strerror}"
         ended = _End("was stopped")
         try:
-            ended = self._watch(process, client)
+            ended = self._watch(server, client)
         finally:
             self._set_up(False)
-            _end(process, held, at_once=ended.is_hung)
+            server.end(at_once=ended.is_hung)
         return ended.reason
 
-    def _watch(self, process: subprocess.Popen[bytes], client: TritonClient) -> _End:
+    def _watch(self, server: Guarded, client: TritonClient) -> _End:
         deadline = time.monotonic() + self._startup_seconds
         heard: float | None = None
         next_question = 0.0
         while not self._stop.wait(_LOOK_SECONDS):  # a process and a stop cannot be waited for both
-            code = process.poll()
+            code = server.exit_status()
             if code is not None:
                 return _End(
                     f"was ended by {signal.Signals(code - _KILLED).name}"
@@ -286,7 +271,7 @@ class EmbeddedTriton:
             if self._up.is_set() and time.monotonic() < next_question:
                 continue
             next_question = time.monotonic() + _ASK_SECONDS
-            if self._up.is_set() and self._has_lost_a_model(process.pid):
+            if self._up.is_set() and self._has_lost_a_model(server.guardian_pid):
                 return _End("lost the process of a model")
             failed = self._look(client)
             now = time.monotonic()
@@ -376,21 +361,3 @@ class EmbeddedTriton:
             _log.warning(
                 "shared_memory_small", free_bytes=room, wanted_bytes=_LEAST_SHARED_MEMORY_BYTES
             )
-
-
-def _end(process: subprocess.Popen[bytes], held: int, *, at_once: bool) -> None:
-    """Ask server and guardian to end; after the deadline let go of the pipe, which kills them."""
-    try:
-        if process.poll() is None and not at_once:
-            process.send_signal(signal.SIGTERM)
-            process.wait(_KILL_AFTER_SECONDS)
-    except subprocess.TimeoutExpired:
-        _log.warning("triton_killed", after_seconds=_KILL_AFTER_SECONDS)
-    finally:
-        os.close(held)
-        try:
-            process.wait(_KILL_AFTER_SECONDS)
-        except subprocess.TimeoutExpired:
-            # The guardian itself is stopped: the kernel ends the server with it.
-            process.kill()
-            process.wait()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomnode.inference.schema import Intensity
+from dicomnode.inference.schema.preparation import Intensity
 
 _INTEGERS: dict[str, Any] = {"INT16": np.int16, "UINT8": np.uint8}
 _FLOATS: dict[str, Any] = {"FP32": np.float32, "FP16": np.float16}

@@ -16,22 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from dicomnode.errors import ManifestInvalid
 from dicomnode.inference.faults import cross_faults
-from dicomnode.inference.schema import (
-    Manifest,
-    ManifestClassification,
-    ManifestSegment,
-)
-
-__all__ = [
-    "CONTRACTS",
-    "MANIFEST_NAME",
-    "SHIPPED_MODELS",
-    "Manifest",
-    "ManifestClassification",
-    "ManifestSegment",
-    "find_manifests",
-    "load_manifest",
-]
+from dicomnode.inference.schema.manifest import Manifest
 
 SHIPPED_MODELS: Final = Path(__file__).resolve().parents[1] / "model_repository"
 """The Triton model repository that the package carries, with its manifests."""

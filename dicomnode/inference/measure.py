@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from dicomnode.inference.schema import Manifest, ManifestSegment
+from dicomnode.inference.schema.answers import ManifestSegment
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.model.findings import Measurement, ModelIdentity, Segment
 from dicomnode.standard.codes import VOLUME, unit
 

@@ -18,10 +18,17 @@ from dicomnode.inference.client import TritonClient
 from dicomnode.inference.contract import fixed_size, wanted_inputs, wanted_outputs
 from dicomnode.inference.intensity import activate, to_dtype
 from dicomnode.inference.layout import from_layout, tensor_shape, to_layout
-from dicomnode.inference.schema import LabelsTensor, Manifest, ProbabilitiesTensor
+from dicomnode.inference.schema.manifest import Manifest
+from dicomnode.inference.schema.tensors import LabelsTensor, ProbabilitiesTensor
 from dicomnode.inference.tensors import OutputSpec
-from dicomnode.inference.windows import Blend, Start, batches, pad_to_window, window_starts
-from dicomnode.inference.windows import window_weights as weights_of
+from dicomnode.inference.windows import (
+    Blend,
+    Start,
+    batches,
+    pad_to_window,
+    window_starts,
+    window_weights,
+)
 
 Cancelled = Callable[[], bool] | None
 
@@ -84,7 +91,7 @@ def ask_maps(
     size = (padded.shape[0], padded.shape[1], padded.shape[2])
     starts = window_starts(size, window, windows.overlap)
     channels = len(map_channels(manifest))
-    blend = Blend.of(channels, size, weights_of(window, windows.blending))
+    blend = Blend.of(channels, size, window_weights(window, windows.blending))
     adding = threading.Lock()
     failed = threading.Event()
 

@@ -95,13 +95,15 @@ def decode_nifti(content: bytes) -> tuple[NDArray[np.generic], NDArray[np.float6
     if number not in _DTYPES:
         raise ValueError(f"wanted NIfTI voxels of a real type, found type {number}")
     first, slope, intercept = struct.unpack_from(f"{order}3f", content, 108)
+    if not _VOXELS_FROM <= first <= len(content):
+        raise ValueError(f"wanted NIfTI voxels from byte {_VOXELS_FROM} on, found {first}")
     if struct.unpack_from(f"{order}h", content, 254)[0] <= 0:
         raise ValueError("wanted a NIfTI file with an sform, found none")
     columns, rows, slices = lengths[:3]
     dtype = np.dtype(_DTYPES[number]).newbyteorder(order)
     count = columns * rows * slices
     start = int(first)
-    if start < _VOXELS_FROM or len(content) < start + count * dtype.itemsize:
+    if len(content) < start + count * dtype.itemsize:
         raise ValueError(f"wanted {count} NIfTI voxels, found {len(content)} bytes in all")
     voxels: NDArray[Any] = np.frombuffer(content, dtype, count, start)
     voxels = voxels.reshape(slices, rows, columns)

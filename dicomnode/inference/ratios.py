@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dicomnode.inference.schema import Manifest, Ratio, StructureTable
+from dicomnode.inference.schema.answers import Ratio
+from dicomnode.inference.schema.manifest import Manifest
+from dicomnode.inference.schema.vocabulary import StructureTable
 from dicomnode.model.findings import Measurement, Segment
 from dicomnode.standard.codes import unit
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from dicomnode.inference.schema import CodeTable, Manifest
+from dicomnode.inference.schema.manifest import Manifest
+from dicomnode.inference.schema.vocabulary import CodeTable
 
 _BOUNDS: Final = {"gt": "above {}", "ge": "from {}", "lt": "below {}", "le": "to {}"}
 

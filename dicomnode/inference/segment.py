@@ -18,7 +18,7 @@ from dicomnode.inference.intensity import to_dtype
 from dicomnode.inference.layout import from_layout, tensor_shape, to_layout
 from dicomnode.inference.network import check_numbers
 from dicomnode.inference.nifti import decode_nifti, encode_nifti
-from dicomnode.inference.schema import Manifest
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.inference.tensors import OutputSpec
 
 Cancelled = Callable[[], bool] | None

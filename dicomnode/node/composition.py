@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from dicomnode.config import Config
-from dicomnode.console.health import Probes, build_health_app
+from dicomnode.console.probes import Probes
 from dicomnode.console.readiness import Readiness
-from dicomnode.console.server import ConsoleServer
 from dicomnode.console.standing import build_standing
 from dicomnode.database import Database
 from dicomnode.errors import InferenceError, StateError
@@ -25,6 +24,7 @@ from dicomnode.spool.storage import Storage
 from dicomnode.tls import check_files
 
 if TYPE_CHECKING:  # a role loads what it needs: a receiver has no use for models and results
+    from dicomnode.console.server import ConsoleServer
     from dicomnode.inference.client import TritonClient
 
 
@@ -134,9 +134,9 @@ class Node:
                 receiver=self._receiver,
             )
         if config.health is not None:
-            server = ConsoleServer(build_health_app(self._probes(base)), config.health)
-            server.start()
-            self._health = server
+            from dicomnode.node.health import start_health  # noqa: PLC0415 - as above
+
+            self._health = start_health(config.health, self._probes(base))
 
     def _probes(self, base: Foundation) -> Probes:
         standing = build_standing(

@@ -10,15 +10,16 @@ from dicomnode.console.app import build_app
 from dicomnode.console.audit import Audit
 from dicomnode.console.caching import Cached
 from dicomnode.console.draining import UntilDrain
-from dicomnode.console.health import Probes, build_health_app
+from dicomnode.console.health import build_health_app
 from dicomnode.console.pages import Pages
 from dicomnode.console.parts import Parts
 from dicomnode.console.patients import Patients
+from dicomnode.console.probes import Probes
 from dicomnode.console.server import ConsoleServer
 from dicomnode.console.syslog import SyslogRepository
 from dicomnode.errors import InferenceError
 from dicomnode.inference.client import TritonClient
-from dicomnode.inference.manifest import Manifest
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.node.foundation import Foundation
 from dicomnode.node.receiver import Receiver, build_limits, build_policies
 from dicomnode.node.triton import open_client

@@ -39,7 +39,10 @@ _BEYOND_DRAIN_SECONDS: Final = 20.0
 _BACKLOG: Final = 128
 
 # Not by -m: the module is imported here too, and would be there twice.
-_PROGRAM: Final = "from dicomnode.node.receiver_process import main; main()"
+PROGRAM: Final = (
+    "from dicomnode.receive.decoders import keep_decoders_out; keep_decoders_out(); "
+    "from dicomnode.node.receiver_process import main; main()"
+)
 
 _log = get_logger("node")
 
@@ -190,9 +193,10 @@ class ReceiverProcesses:
             if watcher.ident is None:
                 continue
             watcher.join(max(0.0, deadline - time.monotonic()))
-            if watcher.is_alive() and child.process is not None:
+            process = child.process  # its watcher may forget it at any time
+            if watcher.is_alive() and process is not None:
                 _log.error("receiver_process_killed", number=child.number)
-                child.process.kill()
+                process.kill()
                 watcher.join()
 
     def _watch(self, child: _Child) -> None:
@@ -204,12 +208,8 @@ class ReceiverProcesses:
             child.is_ready.clear()
             if self._draining.is_set():
                 return
-            freed = self._seats.clear(child.number)
-            _log.error("receiver_process_died", number=child.number, code=code, associations=freed)
-            # Before its successor takes its name.
-            while not self._try_to_take_over():
-                if self._draining.wait(1.0):
-                    return
+            if code is not None and not self._bury(child, code):
+                return
             lived = time.monotonic() - began
             pause = _FIRST_PAUSE_SECONDS if lived > _STEADY_SECONDS else pause
             if self._draining.wait(pause):
@@ -217,7 +217,17 @@ class ReceiverProcesses:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             _log.info("receiver_process_restarted", number=child.number, attempt=attempt)
 
+    def _bury(self, child: _Child, code: int) -> bool:
+        """Take over what it left, before its successor takes its name; False on a drain."""
+        freed = self._seats.clear(child.number)
+        _log.error("receiver_process_died", number=child.number, code=code, associations=freed)
+        while not self._try_to_take_over():
+            if self._draining.wait(1.0):
+                return False
+        return True
+
     def _run(self, child: _Child) -> int | None:
+        """Run it until it ends; return its exit status, None if it could not be started."""
         order = Order(
             config=self._config,
             log_form=log.form(),
@@ -228,13 +238,13 @@ class ReceiverProcesses:
         with self._lock:
             if self._draining.is_set():
                 return None
-            process = child.process = subprocess.Popen(  # noqa: S603 - our own interpreter
-                [sys.executable, "-c", _PROGRAM],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                pass_fds=(order.listening, order.seats),
-                env=os.environ | ({} if self._counted is None else self._counted.environment),
-            )
+            try:
+                process = child.process = self._start(order)
+            except OSError as error:
+                _log.error(
+                    "receiver_process_not_started", number=child.number, error=error.strerror
+                )
+                return None
         if process.stdin is None or process.stdout is None:  # pragma: no cover  (asked for)
             raise StateError("a receiver process has no pipes")
         self._going.wait()
@@ -254,6 +264,15 @@ class ReceiverProcesses:
             process.stdin.close()
             child.process = None
         return code
+
+    def _start(self, order: Order) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - our own interpreter
+            [sys.executable, "-c", PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(order.listening, order.seats),
+            env=os.environ | ({} if self._counted is None else self._counted.environment),
+        )
 
     def _try_to_take_over(self) -> bool:
         try:

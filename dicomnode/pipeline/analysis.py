@@ -24,7 +24,7 @@ from dicomnode.inference.client import TritonClient
 from dicomnode.inference.guards import check_lungs
 from dicomnode.inference.measure import describe_segments
 from dicomnode.inference.ratios import Segmented, add_ratios
-from dicomnode.inference.schema import Manifest
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.log import get_logger
 from dicomnode.metrics import STAGE_SECONDS
 from dicomnode.model.findings import Classification, Findings, Guard, ModelIdentity
@@ -53,7 +53,8 @@ from dicomnode.results.nifti import encode_label_map
 from dicomnode.results.part10 import encode_part10
 from dicomnode.results.picture import Pictures, encode_png
 from dicomnode.results.refusal import encode_refusal
-from dicomnode.results.seg import encode_segmentation, fitting_options, variant_name
+from dicomnode.results.seg import encode_segmentation
+from dicomnode.results.seg_options import fitting_options, variant_name
 from dicomnode.results.sr import encode_report
 from dicomnode.results.summary import summarize
 from dicomnode.series.selection import decide

@@ -31,7 +31,8 @@ from dicomnode.inference.contract import fixed_size
 from dicomnode.inference.intensity import scale
 from dicomnode.inference.network import ask_maps, map_channels, network_inputs
 from dicomnode.inference.ratios import Segmented, is_structure, structure_mask
-from dicomnode.inference.schema import LabelValue, Manifest
+from dicomnode.inference.schema.manifest import Manifest
+from dicomnode.inference.schema.tensors import LabelValue
 from dicomnode.inference.segment import nifti_inputs, segment, segment_nifti
 from dicomnode.model.findings import Classification
 

@@ -13,6 +13,7 @@ from dicomnode.database.delivery_rows import (
     answer_commitment,
     get_commitment,
     open_commitment,
+    settle_delivery,
 )
 from dicomnode.database.job_rows import get_job
 from dicomnode.engine import JobQueue
@@ -74,7 +75,7 @@ class Commitments:
             raise StateError(f"job {job_id} is not recorded")
         destination = self._delivery.resolve(job, name)
         if not isinstance(destination, DimseDestination):
-            return "parked"
+            return self._park(job_id, name, attempt)
         parcels = self._delivery.taken_parcels(job, name, destination)
         uid = commitment_transaction_uid(job_id, name, attempt)
         with self._database.begin() as transaction:
@@ -113,6 +114,22 @@ class Commitments:
     def check(self, transaction_uid: str) -> str:
         """Ask again if there was no answer in time; return how the request stands."""
         return self._end(transaction_uid, "expired", "no answer in time", is_final=False)
+
+    def _park(self, job_id: str, name: str, attempt: int) -> str:
+        """Leave it to an operator: the configuration is another than when it was delivered."""
+        words = f"storage commitment: no destination {name!r} is configured for this job"
+        with self._database.begin() as transaction:
+            settle_delivery(
+                transaction,
+                job_id,
+                name,
+                state="parked",
+                attempt=attempt,
+                words=words,
+                from_settled=True,
+            )
+        _log.warning("commitment_not_asked", job=job_id, destination=name)
+        return "parked"
 
     def _take(self, report: CommitmentReport) -> None:
         take_report(self._database, self._jobs, self._destinations, report)

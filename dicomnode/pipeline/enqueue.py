@@ -10,8 +10,9 @@ from dicomnode.config import Destination
 from dicomnode.database import Transaction
 from dicomnode.database.delivery_rows import reserve_pace
 from dicomnode.database.job_rows import create_job
-from dicomnode.engine import JobQueue, Queue
+from dicomnode.engine import JobQueue
 from dicomnode.model.series import SeriesRevision
+from dicomnode.model.work import Queue
 from dicomnode.pipeline.identifiers import (
     analysis_workflow_id,
     commitment_workflow_id,

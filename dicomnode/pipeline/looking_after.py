@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from dicomnode.database import Database, is_away
-from dicomnode.database.delivery_rows import list_pending, settle_delivery
+from dicomnode.database.delivery_rows import get_delivery, list_pending, settle_delivery
 from dicomnode.database.job_rows import (
     END_STATES,
     JobRow,
@@ -102,15 +102,16 @@ def park_broken(database: Database, jobs: JobQueue) -> int:
 def _park_analyses(database: Database, jobs: JobQueue) -> int:
     with database.begin() as transaction:
         unended = {
-            analysis_workflow_id(job_id, attempt): job_id
+            analysis_workflow_id(job_id, attempt): (job_id, attempt)
             for job_id, attempt in list_unended(transaction)
         }
-    broken = jobs.broken(tuple(unended))
-    for workflow_id, words in broken.items():
-        job_id = unended[workflow_id]
+    parked = 0
+    for workflow_id, words in jobs.broken(tuple(unended)).items():
+        job_id, attempt = unended[workflow_id]
         with database.begin() as transaction:
             job = get_job(transaction, job_id)
-            if job is None or job.state in END_STATES:
+            # An operator may have been quicker.
+            if job is None or job.attempt != attempt or job.state in END_STATES:
                 continue
             set_job(
                 transaction,
@@ -120,9 +121,10 @@ def _park_analyses(database: Database, jobs: JobQueue) -> int:
                 reason="given_up",
                 sentence=f"the analysis was given up: {words}",
             )
+        parked += 1
         JOBS.labels(job.pipeline, "failed").inc()
         _log.error("job_given_up", job=job_id, words=words)
-    return len(broken)
+    return parked
 
 
 def _park_deliveries(database: Database, jobs: JobQueue) -> int:
@@ -143,6 +145,8 @@ def _park_deliveries(database: Database, jobs: JobQueue) -> int:
         if further == 0 and (after in goes_on or after in broken):
             continue
         with database.begin() as transaction:
+            if get_delivery(transaction, row.job_id, row.destination) != row:
+                continue  # an operator was quicker
             is_parked = settle_delivery(
                 transaction,
                 row.job_id,
@@ -155,5 +159,7 @@ def _park_deliveries(database: Database, jobs: JobQueue) -> int:
         if is_parked:
             parked += 1
             DELIVERIES.labels(row.destination, "parked").inc()
-        _log.error("delivery_given_up", job=row.job_id, destination=row.destination, words=words)
+            _log.error(
+                "delivery_given_up", job=row.job_id, destination=row.destination, words=words
+            )
     return parked

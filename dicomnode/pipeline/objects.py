@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from dicomnode.config import Destination, FolderDestination, ScConfig, SegConfig
-from dicomnode.results.seg import as_binary, variant_name
+from dicomnode.results.seg_options import as_binary, variant_name
 
 SEG_FILE: Final = "seg.dcm"
 SR_FILE: Final = "sr.dcm"

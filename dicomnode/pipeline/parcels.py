@@ -10,7 +10,7 @@ from typing import Any, Final
 from dicomnode.config import Destination
 from dicomnode.database.delivery_rows import AttemptRow
 from dicomnode.database.job_rows import JobRow
-from dicomnode.errors import InstanceUnreadable, SendError
+from dicomnode.errors import InstanceUnreadable, ResultError, SendError
 from dicomnode.pipeline import objects
 from dicomnode.pipeline.objects import (
     WITHOUT_SEG,
@@ -205,9 +205,11 @@ def open_parcel(outbox: Outbox, job: JobRow, name: str) -> Parcel:
         report = "sr" + name.removeprefix(kind)
         if report not in job.files:
             raise SendError(f"{report} is no result of the job any more")
-        content = encode_simpler_report(
-            outbox.path(job.files[report]), sop_class_uid=SIMPLER_REPORTS[kind]
-        )
+        full = outbox.path(job.files[report])
+        try:
+            content = encode_simpler_report(full, sop_class_uid=SIMPLER_REPORTS[kind])
+        except ResultError as error:
+            raise SendError(f"{name} cannot be made: {error}") from error
         path = outbox.path(outbox.write(job.id, name, content))
     else:
         if name not in job.files:

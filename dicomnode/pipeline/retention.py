@@ -17,6 +17,7 @@ from dicomnode.config import RetentionConfig
 from dicomnode.database import Database
 from dicomnode.database.job_rows import END_STATES, set_job
 from dicomnode.database.retention_rows import (
+    commitments_of,
     known_jobs,
     list_prunable_jobs,
     list_prunable_series,
@@ -165,16 +166,17 @@ class Retention:
                 found = list_prunable_jobs(
                     transaction, pipeline, before=before, with_files=False, limit=_BATCH
                 )
-            forgotten: list[str] = []
+                asked = commitments_of(transaction, found)
+            if not found:
+                return count
+            # First: once the rows are gone, nobody knows any more what the engine is to forget.
+            self._jobs.forget([*found, *asked])
             for job_id in found:
                 self._outbox.remove(job_id)
                 self._outbox.clear_work(job_id)
                 with self._database.begin() as transaction:
-                    forgotten += [job_id, *remove_job(transaction, job_id)]
+                    remove_job(transaction, job_id)
                 count += 1
-            self._jobs.forget(forgotten)
-            if not found:
-                return count
 
     def _is_orphan(self, job_id: str, changed_at: float, *, is_work: bool) -> bool:
         """Whether files belong to no job, or are work files of one that has ended."""

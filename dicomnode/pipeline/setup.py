@@ -9,13 +9,9 @@ from dataclasses import dataclass
 from dicomnode.config import SENDER, Config, Destination, DimseDestination, PipelineConfig
 from dicomnode.errors import ConfigError
 from dicomnode.imaging.policy import GatePolicy
-from dicomnode.inference.manifest import (
-    CONTRACTS,
-    SHIPPED_MODELS,
-    Manifest,
-    ManifestSegment,
-    find_manifests,
-)
+from dicomnode.inference.manifest import CONTRACTS, SHIPPED_MODELS, find_manifests
+from dicomnode.inference.schema.answers import ManifestSegment
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.series.selection import RULE_KEYWORDS
 
 SENDER_DESTINATION = DimseDestination(

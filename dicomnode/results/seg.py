@@ -1,39 +1,26 @@
 """Findings -> DICOM Segmentation (SEG, PS3.3 A.51) or Label Map Segmentation, at the source matrix.
 
 highdicom makes everything that is said once, from a single small stand-in for the source; what is
-said for each frame, and the pixels, are written here: for a series of 300 slices that is ten times
-as quick.  Every frame takes its place and its reference from the source image of its own slice, so
-that no convention on the order of slices can come between them.
+said for each frame is encoded by `long_sequences`, and the pixels by `frames`: for a series of 300
+slices that is ten times as quick.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-import highdicom
 import numpy as np
-from highdicom.color import CIELabColor
-from highdicom.seg import (
-    SegmentAlgorithmTypeValues,
-    Segmentation,
-    SegmentationTypeValues,
-    SegmentDescription,
-)
-from highdicom.sr import CodedConcept
-from pydicom.dataelem import RawDataElement
+from highdicom.seg import Segmentation, SegmentationTypeValues
 from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
 from pydicom.uid import UID
 from pydicom.valuerep import format_number_as_ds
 
 from dicomnode.config import SegConfig
 from dicomnode.errors import ResultError
-from dicomnode.model.findings import Findings, Segment
+from dicomnode.model.findings import Findings
 from dicomnode.model.volume import SourceFrame, VolumeGeometry
-from dicomnode.results import elements
 from dicomnode.results.evidence import ResultContext, result_uid
 from dicomnode.results.frames import (
     Frame,
@@ -46,18 +33,13 @@ from dicomnode.results.frames import (
     pack_bits,
     plan_frames,
 )
-from dicomnode.results.planes import (
-    SourcePlane,
-    distance_between_slices_mm,
-    frames_by_instance,
-    locate_planes,
-)
+from dicomnode.results.long_sequences import long_sequences
+from dicomnode.results.planes import SourcePlane, distance_between_slices_mm, locate_planes
+from dicomnode.results.seg_options import variant_name
+from dicomnode.results.segments import describe_segment, shortened
 from dicomnode.results.source import complete, content_datetime, series_number, stand_in, value_of
 from dicomnode.standard.sop_classes import CT_IMAGE, SEG_TRANSFER_SYNTAXES
 from dicomnode.standard.uids import derive_uid
-
-# PS3.16 CID 7203; pydicom's keyword of this name is the modality's code.
-_DERIVATION: Final = Code("113076", "DCM", "Segmentation")
 
 _SIDE: Final = 8
 """Rows and columns of the stand-in: nothing of it stays."""
@@ -124,63 +106,9 @@ def encode_segmentation(
     complete(made, planes[0].header, context=context, models=findings.models)
     # Last, as they are bytes already: nothing may decode them on the way.
     source_series = str(made.ReferencedSeriesSequence[0].SeriesInstanceUID)
-    for element in (
-        *_references(planes, source_series),
-        elements.raw_sequence(
-            "PerFrameFunctionalGroupsSequence", _functional_groups(frames, planes)
-        ),
-    ):
+    for element in long_sequences(frames, planes, series_instance_uid=source_series):
         made[element.tag] = element
     return made
-
-
-def segment_numbers(findings: Findings, options: SegConfig | None = None) -> dict[int, int]:
-    """Map each label of the findings that is in the SEG to its Segment Number there.
-
-    Raises
-    ------
-    ResultError
-        If the label map holds a value that no segment describes.
-    """
-    keep = options is not None and options.empty_segments == "keep"
-    return number_segments(findings, count_segments(findings), keep=keep)
-
-
-def fitting_options(options: SegConfig, findings: Findings) -> SegConfig:
-    """Return the options, or those of a BINARY SEG where the findings cannot be a LABELMAP.
-
-    Segments of a LABELMAP must not overlap (Segments Overlap, PS3.3 C.8.20.2).  To keep only the
-    uppermost would take from a lung the voxels of its lesions, and the volumes in the report would
-    be none of the segments that they refer to.
-    """
-    is_fit = options.type == "binary" or not has_overlaps(findings)
-    return options if is_fit else as_binary(options)
-
-
-def as_binary(options: SegConfig) -> SegConfig:
-    """Return the same options for a BINARY SEG, which knows no compression frame by frame."""
-    if options.type == "binary":
-        return options
-    compression = "deflate" if options.compression == "deflate" else "none"
-    return options.model_copy(update={"type": "binary", "compression": compression})
-
-
-def variant_name(options: SegConfig) -> str:
-    """Return what tells the SEG of these options from the default's, empty for the default.
-
-    Part of its UIDs: an object that says something else must not bear the same.
-    """
-    parts = (
-        ("labelmap", options.type == "labelmap"),
-        ("all-frames", not options.omit_empty_frames),
-        ("all-segments", options.empty_segments == "keep"),
-    )
-    return "-".join(name for name, holds in parts if holds)
-
-
-def tracking_uid(segment: Segment, findings: Findings, context: ResultContext) -> str:
-    """Return the Tracking UID that SEG and SR give a segment (PS3.3 C.8.20.2)."""
-    return result_uid(context, f"tracking-segment-{segment.number}", findings.models)
 
 
 def _template(
@@ -201,7 +129,8 @@ def _template(
         pixel_array=np.ones((1, _SIDE, _SIDE), dtype=np.uint8),
         segmentation_type=SegmentationTypeValues[options.type.upper()],
         segment_descriptions=[
-            _describe(segment, numbers[segment.number], findings, context) for segment in segments
+            describe_segment(segment, numbers[segment.number], findings, context)
+            for segment in segments
         ],
         series_instance_uid=result_uid(context, f"{kind}-series", findings.models),
         series_number=series_number(header, 1),
@@ -211,9 +140,9 @@ def _template(
         manufacturer_model_name=context.manufacturer_model_name,
         software_versions=context.software_versions,
         device_serial_number=context.device_serial_number,
-        series_description=_shortened(f"AI segmentation (research): {names}"),
+        series_description=shortened(f"AI segmentation (research): {names}"),
         content_label=_content_label(context.pipeline),
-        content_description=_shortened(names),
+        content_description=shortened(names),
         content_date=when.date(),
         content_time=when.time(),
     )
@@ -260,6 +189,8 @@ def _stand_in(
 
 def _is_evenly_stacked(frames: Sequence[Frame], geometry: VolumeGeometry) -> bool:
     """Whether the frames are evenly spaced along their normal: what 3D means (PS3.3 C.7.6.17.2)."""
+    if geometry.slice_places is not None:
+        return False
     is_contiguous = frames[-1].slice_index - frames[0].slice_index == len(frames) - 1
     step_mm = float(np.linalg.norm(geometry.affine_ijk_to_lps[:3, 2]))
     return is_contiguous and step_mm - distance_between_slices_mm(geometry) < 1e-3 * step_mm
@@ -286,136 +217,6 @@ def _set_pixels(
     made["PixelData"].is_undefined_length = True
 
 
-def _describe(
-    segment: Segment, number: int, findings: Findings, context: ResultContext
-) -> SegmentDescription:
-    model = segment.model
-    description = SegmentDescription(
-        segment_number=number,
-        segment_label=_shortened(segment.label),
-        segmented_property_category=segment.category,
-        segmented_property_type=segment.property_type,
-        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name=_shortened(model.name),
-            version=_shortened(model.version),
-            family=model.family,
-            source=_shortened(model.manufacturer),
-            parameters={
-                "manifest": f"sha256:{model.manifest_digest}",
-                "triton_model": model.triton_model,
-                "server": model.server,
-            },
-        ),
-        tracking_uid=tracking_uid(segment, findings, context),
-        tracking_id=segment.label,
-        anatomic_regions=[segment.anatomic_region] if segment.anatomic_region else None,
-        display_color=CIELabColor.from_rgb(*segment.color_rgb),
-    )
-    if segment.laterality is not None:
-        side = [CodedConcept.from_code(segment.laterality)]
-        if segment.anatomic_region is None:
-            kind = description.SegmentedPropertyTypeCodeSequence[0]
-            kind.SegmentedPropertyTypeModifierCodeSequence = side
-        else:
-            # The side is that of the place: the left lung, not a left lesion.
-            description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = side
-    return description
-
-
-def _functional_groups(frames: Iterable[Frame], planes: Sequence[SourcePlane]) -> Iterator[bytes]:
-    """Encode an item of the Per-Frame Functional Groups Sequence a frame (PS3.3 C.7.6.16)."""
-    of_slice: dict[int, tuple[bytes, bytes]] = {}
-    for frame in frames:
-        if frame.slice_index not in of_slice:
-            of_slice[frame.slice_index] = _place(planes[frame.slice_index])
-        derivation, position = of_slice[frame.slice_index]
-        indices = (frame.segment_number, frame.position) if frame.label else (frame.position,)
-        yield elements.item(
-            derivation,
-            elements.sequence(
-                "FrameContentSequence",
-                elements.item(elements.numbers("DimensionIndexValues", "UL", *indices)),
-            ),
-            position,
-            elements.sequence(
-                "SegmentIdentificationSequence",
-                elements.item(
-                    elements.numbers("ReferencedSegmentNumber", "US", frame.segment_number)
-                ),
-            )
-            if frame.label
-            else b"",
-        )
-
-
-def _place(plane: SourcePlane) -> tuple[bytes, bytes]:
-    """Encode what holds for every frame of a slice: the source it was made from, and where."""
-    source = plane.source
-    reference = [
-        elements.text("ReferencedSOPClassUID", "UI", source.sop_class_uid),
-        elements.text("ReferencedSOPInstanceUID", "UI", source.sop_instance_uid),
-    ]
-    if source.frame_number is not None:
-        reference.append(elements.text("ReferencedFrameNumber", "IS", str(source.frame_number)))
-    derivation = elements.sequence(
-        "DerivationImageSequence",
-        elements.item(
-            elements.sequence(
-                "SourceImageSequence",
-                elements.item(
-                    *reference,
-                    elements.text("SpatialLocationsPreserved", "CS", "YES"),
-                    _code(
-                        "PurposeOfReferenceCodeSequence",
-                        codes.DCM.SourceImageForImageProcessingOperation,
-                    ),
-                ),
-            ),
-            _code("DerivationCodeSequence", _DERIVATION),
-        ),
-    )
-    where = [format_number_as_ds(each) for each in plane.position_lps]
-    position = elements.sequence(
-        "PlanePositionSequence", elements.item(elements.text("ImagePositionPatient", "DS", *where))
-    )
-    return derivation, position
-
-
-def _references(
-    planes: Sequence[SourcePlane], series_instance_uid: str
-) -> Iterator[RawDataElement]:
-    """Name every source instance once: for the series (PS3.3 C.12.4) and for the image."""
-    instances = [
-        elements.item(
-            elements.text("ReferencedSOPClassUID", "UI", sources[0].sop_class_uid),
-            elements.text("ReferencedSOPInstanceUID", "UI", uid),
-        )
-        for uid, sources in frames_by_instance([plane.source for plane in planes]).items()
-    ]
-    yield elements.raw_sequence(
-        "ReferencedSeriesSequence",
-        [
-            elements.item(
-                elements.sequence("ReferencedInstanceSequence", *instances),
-                elements.text("SeriesInstanceUID", "UI", series_instance_uid),
-            )
-        ],
-    )
-    yield elements.raw_sequence("SourceImageSequence", instances)
-
-
-def _code(keyword: str, code: Code) -> bytes:
-    return elements.sequence(
-        keyword,
-        elements.item(
-            elements.text("CodeValue", "SH", code.value),
-            elements.text("CodingSchemeDesignator", "SH", code.scheme_designator),
-            elements.text("CodeMeaning", "LO", code.meaning),
-        ),
-    )
-
-
 def _fix_dimension_organization(made: Dataset, uid: str) -> None:
     """Give the dimension organization the same UID at every repeat; highdicom draws one."""
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
@@ -425,9 +226,3 @@ def _fix_dimension_organization(made: Dataset, uid: str) -> None:
 def _content_label(pipeline: str) -> str:
     """Return a code string (PS3.5 6.2, VR CS) of the pipeline's name."""
     return re.sub(r"[^A-Z0-9_ ]+", "_", pipeline.upper())[:16].strip("_ ") or "SEGMENTATION"
-
-
-def _shortened(text: str) -> str:
-    """Return at most 64 characters, as VR LO holds (PS3.5 6.2), and no backslash."""
-    clean = text.replace("\\", "/").strip()
-    return clean if len(clean) <= 64 else f"{clean[:61]}..."

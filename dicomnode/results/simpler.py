@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
 from dicomnode.errors import ResultError
@@ -46,12 +47,15 @@ def encode_simpler_report(path: Path, *, sop_class_uid: str) -> bytes:
     Raises
     ------
     ResultError
-        If the file is no report, or the class none of the two.
+        If the file is gone or no report, or the class none of the two.
     """
     allowed = {COMPREHENSIVE_SR: _COMPREHENSIVE_TYPES, ENHANCED_SR: _ENHANCED_TYPES}
     if sop_class_uid not in allowed:
         raise ResultError(f"wanted Comprehensive SR or Enhanced SR, found {sop_class_uid}")
-    report = dcmread(path)
+    try:
+        report = dcmread(path)
+    except (OSError, InvalidDicomError) as error:
+        raise ResultError(f"the report cannot be read: {type(error).__name__}") from error
     if "ContentSequence" not in report:
         raise ResultError("wanted a structured report, found none")
     _prune(report, allowed[sop_class_uid], by_reference=sop_class_uid == COMPREHENSIVE_SR)

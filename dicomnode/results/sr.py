@@ -47,7 +47,7 @@ from dicomnode.results.document import (
     private_code,
 )
 from dicomnode.results.evidence import ResultContext, result_uid
-from dicomnode.results.seg import tracking_uid
+from dicomnode.results.segments import tracking_uid
 from dicomnode.results.source import value_of
 from dicomnode.standard import codes as node_codes
 

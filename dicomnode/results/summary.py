@@ -9,7 +9,7 @@ from pydicom.sr.coding import Code
 
 from dicomnode.model.findings import Classification, Findings, Measurement, ModelIdentity, Segment
 from dicomnode.results.evidence import RESEARCH_USE, ResultContext
-from dicomnode.results.seg import segment_numbers
+from dicomnode.results.segments import segment_numbers
 
 
 def summarize(findings: Findings, *, context: ResultContext) -> dict[str, object]:

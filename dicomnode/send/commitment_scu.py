@@ -15,7 +15,7 @@ from dicomnode.config import TlsClientConfig
 from dicomnode.errors import AssociationUnavailable, DestinationRefused, DestinationUnavailable
 from dicomnode.log import get_logger
 from dicomnode.model.commitment import CommitmentReport
-from dicomnode.send.store_scu import associated
+from dicomnode.send.store_scu import asking, associated
 from dicomnode.standard.ae import AEAddress
 from dicomnode.standard.sop_classes import (
     STORAGE_COMMITMENT_PUSH,
@@ -87,12 +87,13 @@ def request_commitment(
     with associated(
         [context], to, calling_ae_title, timeout_seconds, tls, handlers=handlers
     ) as assoc:
-        answer, _reply = assoc.send_n_action(
-            _information(transaction_uid, references),
-            _REQUEST,
-            STORAGE_COMMITMENT_PUSH,
-            STORAGE_COMMITMENT_PUSH_INSTANCE,
-        )
+        with asking(to):
+            answer, _reply = assoc.send_n_action(
+                _information(transaction_uid, references),
+                _REQUEST,
+                STORAGE_COMMITMENT_PUSH,
+                STORAGE_COMMITMENT_PUSH_INSTANCE,
+            )
         status = answer.get("Status")
         if status is None:
             raise AssociationUnavailable(f"{to} did not answer the N-ACTION in time")

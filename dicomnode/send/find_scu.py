@@ -9,7 +9,7 @@ from pynetdicom.presentation import build_context
 
 from dicomnode.config import TlsClientConfig
 from dicomnode.errors import AssociationUnavailable, SendError
-from dicomnode.send.store_scu import associated
+from dicomnode.send.store_scu import asking, associated
 from dicomnode.standard.ae import AEAddress
 from dicomnode.standard.sop_classes import (
     STUDY_ROOT_FIND,
@@ -61,7 +61,7 @@ def count_series_instances(
     query.NumberOfSeriesRelatedInstances = None
     context = build_context(STUDY_ROOT_FIND, list(UNCOMPRESSED_TRANSFER_SYNTAXES))
     found: int | None = None
-    with associated([context], to, calling_ae_title, timeout_seconds, tls) as assoc:
+    with associated([context], to, calling_ae_title, timeout_seconds, tls) as assoc, asking(to):
         for status, identifier in assoc.send_c_find(query, STUDY_ROOT_FIND):
             code = status.get("Status")
             if code is None:

@@ -62,7 +62,7 @@ def check_folder(folder: Path) -> str:
     probe = folder / _PROBE
     try:
         write_durably(probe, b"dicomnode looks whether this folder can be written\n")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another may look at the same moment
     except OSError as error:
         raise DestinationUnavailable(f"the folder cannot be written: {error.strerror}") from error
     return "can be written"

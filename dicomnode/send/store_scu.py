@@ -162,7 +162,8 @@ def echo(
     context = build_context(VERIFICATION, list(UNCOMPRESSED_TRANSFER_SYNTAXES))
     with associated([context], to, calling_ae_title, timeout_seconds, tls) as assoc:
         begin = time.monotonic()
-        answer = assoc.send_c_echo()
+        with asking(to):
+            answer = assoc.send_c_echo()
         seconds = time.monotonic() - begin
         status = answer.get("Status")
         if status is None:
@@ -265,6 +266,20 @@ def associated(
         assoc.release()
 
 
+@contextmanager
+def asking(to: AEAddress) -> Iterator[None]:
+    """Make requests of the library in the block; it raises where the peer has ended all before.
+
+    Raises
+    ------
+    AssociationUnavailable
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise AssociationUnavailable(f"{to} ended the association before all was sent") from error
+
+
 def _explain(assoc: Association, to: AEAddress, timeout_seconds: float) -> SendError:
     """Say why there is no association, from what the library has kept of the answer."""
     answer: Any = assoc.acceptor.primitive
@@ -306,12 +321,11 @@ def _send(assoc: Association, file: _File, to: AEAddress) -> StoreOutcome:
     if not assoc.is_established:
         raise AssociationUnavailable(f"{to} ended the association before all was sent")
     try:
-        if (file.sop_class_uid, own) in accepted:
-            answer = assoc.send_c_store(file.path)
-        else:
-            answer = assoc.send_c_store(dcmread(file.path))
-    except RuntimeError as error:
-        raise AssociationUnavailable(f"{to} ended the association before all was sent") from error
+        with asking(to):
+            if (file.sop_class_uid, own) in accepted:
+                answer = assoc.send_c_store(file.path)
+            else:
+                answer = assoc.send_c_store(dcmread(file.path))
     except (OSError, ValueError, AttributeError) as error:
         # The kind only: the library's texts may quote values.
         raise SendError(f"{file.path.name} cannot be sent: {type(error).__name__}") from error

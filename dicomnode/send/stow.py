@@ -27,7 +27,11 @@ from dicomnode.log import get_logger
 from dicomnode.send.outcome import StoreOutcome
 from dicomnode.spool.durable import read_chunks
 from dicomnode.spool.part10 import read_file_meta
-from dicomnode.standard.status import describe_store_status, is_transient
+from dicomnode.standard.status import (
+    DUPLICATE_SOP_INSTANCE,
+    describe_store_status,
+    is_transient,
+)
 
 TRANSIENT_STATUSES: Final = frozenset((408, 425, 429, 500, 502, 503, 504, 507))
 """HTTP statuses after which another request may succeed."""
@@ -103,10 +107,7 @@ class StowClient:
                         self._token = None
                     response = self._post(client, paths)
         except httpx.HTTPError as error:
-            # The kind only: the library's texts may quote what was sent.
-            raise DestinationUnavailable(
-                f"{self._url} cannot be reached: {type(error).__name__}"
-            ) from error
+            raise _unreachable(self._url, error) from error
         outcomes = tuple(_outcomes(self._url, response, uids))
         for outcome in outcomes:
             _log.info(
@@ -140,9 +141,7 @@ class StowClient:
                     self._url, params={"limit": 1}, headers=headers, timeout=timeout_seconds
                 )
         except httpx.HTTPError as error:
-            raise DestinationUnavailable(
-                f"{self._url} cannot be reached: {type(error).__name__}"
-            ) from error
+            raise _unreachable(self._url, error) from error
         status = response.status_code
         if status in TRANSIENT_STATUSES:
             raise DestinationUnavailable(f"{self._url} answered with HTTP status {status}")
@@ -191,21 +190,30 @@ class StowClient:
             if oauth.scope is not None:
                 form["scope"] = oauth.scope
             secret = _read_secret(oauth.client_secret_file)
-            response = client.post(oauth.token_url, data=form, auth=(oauth.client_id, secret))
+            try:
+                response = client.post(oauth.token_url, data=form, auth=(oauth.client_id, secret))
+            except httpx.HTTPError as error:
+                raise _unreachable(oauth.token_url, error) from error
             if response.status_code in TRANSIENT_STATUSES:
                 raise DestinationUnavailable(
                     f"{oauth.token_url} gave no token: HTTP status {response.status_code}"
                 )
             try:
                 answer = response.raise_for_status().json()
-                self._token = str(answer["access_token"])
+                token = str(answer["access_token"])
                 lifetime = float(answer.get("expires_in", 60.0))
             except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as error:
                 raise DestinationRefused(
                     f"{oauth.token_url} gave no token: HTTP status {response.status_code}"
                 ) from error
+            self._token = token
             self._token_ends = time.monotonic() + max(0.0, lifetime - _TOKEN_SPARE_SECONDS)
-            return self._token
+            return token
+
+
+def _unreachable(url: str, error: httpx.HTTPError) -> DestinationUnavailable:
+    # The kind only: the library's texts may quote what was sent.
+    return DestinationUnavailable(f"{url} cannot be reached: {type(error).__name__}")
 
 
 def _pieces(paths: Sequence[Path], boundary: str) -> Iterator[bytes | Path]:
@@ -253,7 +261,8 @@ def _outcomes(
                 path=path,
                 status=reason,
                 words=words,
-                accepted=False,
+                # Who has it already has it: under our UIDs there is but one object.
+                accepted=reason == DUPLICATE_SOP_INSTANCE,
                 transient=reason is not None and is_transient(reason),
             )
         elif uid in stored:

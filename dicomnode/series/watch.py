@@ -164,7 +164,7 @@ class Watch:
         """
         idle: list[Key] = []
         with self._changed:
-            for each in news:
+            for each in thin_out(news):
                 if each.instance_count is not None:
                     known = self._counts.get(each.key, 0)
                     self._counts[each.key] = max(known, each.instance_count)
@@ -321,4 +321,29 @@ def _limits(config: CompletionConfig, inquiry: Inquiry | None) -> Limits:
         else min(config.settle_seconds, config.quiet_seconds),
         asks_count=inquiry is not None and config.expected_count is not None,
         at_deadline=config.at_deadline,
+    )
+
+
+def thin_out(news: Sequence[News]) -> list[News]:
+    """Leave out instances of an association between the first and the last of a run.
+
+    Those two say when the series began and since when it is quiet, and there are hundreds between.
+    """
+    kept: list[News] = []
+    for each in news:
+        if len(kept) > 1 and _go_on(kept[-2], kept[-1]) and _go_on(kept[-1], each):
+            kept[-1] = each
+        else:
+            kept.append(each)
+    return kept
+
+
+def _go_on(former: News, latter: News) -> bool:
+    """Whether two tell of instances of one series over one association."""
+    return (
+        isinstance(former.event, InstanceStored)
+        and isinstance(latter.event, InstanceStored)
+        and former.event.association_id == latter.event.association_id
+        and former.key == latter.key
+        and former.opens == latter.opens
     )

@@ -7,6 +7,8 @@ import pytest
 
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.embedded import EmbeddedTriton
+from dicomnode.inference.manifest import load_manifest
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.receive import archive, scp
 from tests.support.postgres import Postgres
 from tests.support.quick_triton import QuickTriton
@@ -28,6 +30,12 @@ def _receivers_stop_at_once() -> Iterator[None]:
 def test_models() -> Path:
     """A Triton model repository with small models and their manifests."""
     return TEST_MODELS
+
+
+@pytest.fixture
+def threshold(test_models: Path) -> Manifest:
+    """The manifest of the test model that labels what is darker than -500 HU."""
+    return load_manifest(test_models / "threshold" / "manifest.toml")
 
 
 @pytest.fixture(scope="session")

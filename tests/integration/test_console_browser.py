@@ -14,7 +14,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from dicomnode.console.app import build_app
 from dicomnode.console.server import ConsoleServer
-from dicomnode.database.job_rows import get_job, set_delivery, set_job
+from dicomnode.database.job_rows import get_job, set_job
 from tests.support.console import (
     cheap_line,
     make_config,
@@ -23,6 +23,7 @@ from tests.support.console import (
     store_files,
 )
 from tests.support.ct import make_series
+from tests.support.deliveries import set_delivery
 
 PASSWORD = "a long password"  # noqa: S105 - invented
 ARGUMENTS = [

@@ -18,6 +18,7 @@ from pydicom import dcmread
 
 from dicomnode.config import DicomwebDestination
 from dicomnode.database import open_database
+from dicomnode.errors import DestinationRefused, DestinationUnavailable
 from dicomnode.send.stow import StowClient
 from tests.support.pacs import FlakyPacs
 from tests.support.results import EndedJob, end_job
@@ -202,6 +203,7 @@ class Service:
         self.authorizations: list[str | None] = []
         self.bodies: list[bytes] = []
         self.tokens = 0
+        self.lifetimes: list[object] = []
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -209,7 +211,9 @@ class Service:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.path == "/token":
                     service.tokens += 1
-                    status, answer = 200, {"access_token": f"t{service.tokens}", "expires_in": 600}
+                    lifetime = service.lifetimes.pop(0) if service.lifetimes else 600
+                    answer = {"access_token": f"t{service.tokens}", "expires_in": lifetime}
+                    status = 200
                 else:
                     service.authorizations.append(self.headers["Authorization"])
                     service.bodies.append(body)
@@ -282,13 +286,27 @@ def test_a_service_that_is_not_there_is_tried_again(job: EndedJob):
     assert job.deliver(delivery, "web") == "again"
 
 
-def test_a_forgotten_token_is_had_anew_once(job: EndedJob, service: Service, tmp_path: Path):
-    secret = tmp_path / "secret"
+def test_an_instance_that_the_service_has_already_is_delivered(job: EndedJob, service: Service):
+    """As by C-STORE: under our UIDs there is but one object."""
+    there = item(job.uids["seg"], "00081197", 0x0111)
+    taken = item(job.uids["sr"])
+    answer = {
+        "00081198": {"vr": "SQ", "Value": [there]},
+        "00081199": {"vr": "SQ", "Value": [taken]},
+    }
+    service.answers = [(202, answer)]
+
+    delivery = job.delivery(web={"kind": "dicomweb", "url": service.url})
+
+    assert job.deliver(delivery, "web") == "delivered"
+    seg = job.objects("web")["seg"]
+    assert (seg["accepted"], seg["fallback"]) == (True, [])
+    assert seg["words"] == "Refused: Duplicate SOP Instance"
+
+
+def with_tokens(service: Service, secret: Path, **oauth: str) -> StowClient:
     secret.write_text("s3cret\n")
-    paths = [job.outbox.path(f"outbox/{job.id.replace(':', '@')}/sr.dcm")]
-    good = (200, {"00081199": {"vr": "SQ", "Value": [item(job.uids["sr"])]}})
-    service.answers = [good, (401, {}), good]
-    client = StowClient(
+    return StowClient(
         DicomwebDestination.model_validate(
             {
                 "kind": "dicomweb",
@@ -297,10 +315,43 @@ def test_a_forgotten_token_is_had_anew_once(job: EndedJob, service: Service, tmp
                     "token_url": f"{service.url}/token",
                     "client_id": "node",
                     "client_secret_file": str(secret),
-                },
+                }
+                | oauth,
             }
         )
     )
+
+
+def test_a_forgotten_token_is_had_anew_once(job: EndedJob, service: Service, tmp_path: Path):
+    paths = [job.outbox.path(f"outbox/{job.id.replace(':', '@')}/sr.dcm")]
+    good = (200, {"00081199": {"vr": "SQ", "Value": [item(job.uids["sr"])]}})
+    service.answers = [good, (401, {}), good]
+    client = with_tokens(service, tmp_path / "secret")
+
     assert all(each.accepted for each in client.send(paths))
     assert all(each.accepted for each in client.send(paths))
     assert service.authorizations == ["Bearer t1", "Bearer t1", "Bearer t2"]
+
+
+def test_a_token_of_unknown_lifetime_is_not_kept(job: EndedJob, service: Service, tmp_path: Path):
+    paths = [job.outbox.path(f"outbox/{job.id.replace(':', '@')}/sr.dcm")]
+    service.answers = [(200, {"00081199": {"vr": "SQ", "Value": [item(job.uids["sr"])]}})]
+    service.lifetimes = ["soon", 600]
+    client = with_tokens(service, tmp_path / "secret")
+
+    with pytest.raises(DestinationRefused, match="gave no token"):
+        client.send(paths)
+
+    assert all(each.accepted for each in client.send(paths))
+    assert service.authorizations == ["Bearer t2"]
+
+
+def test_a_token_service_that_is_not_there_is_named(
+    job: EndedJob, service: Service, tmp_path: Path
+):
+    paths = [job.outbox.path(f"outbox/{job.id.replace(':', '@')}/sr.dcm")]
+    away = "http://127.0.0.1:9/token"
+    client = with_tokens(service, tmp_path / "secret", token_url=away)
+
+    with pytest.raises(DestinationUnavailable, match=f"^{away} cannot be reached: ConnectError"):
+        client.send(paths)

@@ -19,13 +19,14 @@ from typer.testing import CliRunner
 
 from dicomnode.cli.main import app
 from dicomnode.config import load
-from dicomnode.database.job_rows import create_job, set_delivery, set_job
+from dicomnode.database.job_rows import create_job, set_job
 from dicomnode.database.series_rows import close_series, list_series
 from dicomnode.node.composition import Node
 from dicomnode.send.store_scu import send_instances
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.standard.ae import AEAddress
 from tests.support.ct import make_series
+from tests.support.deliveries import set_delivery
 from tests.support.node import wait_until, write_config
 from tests.support.pages import blocks, pages
 from tests.support.receiving import receiving

@@ -1,5 +1,6 @@
 """The embedded server is supervised: it comes up, comes back, and never outlives the node."""
 
+import errno
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ import pytest
 
 from dicomnode import metrics
 from dicomnode.errors import InferenceUnavailable
-from dicomnode.inference import embedded
+from dicomnode.inference import embedded, guarded
 from dicomnode.inference.client import TritonClient
 from dicomnode.inference.embedded import EmbeddedTriton
 from dicomnode.inference.processes import Process, descendants
@@ -206,7 +207,7 @@ def test_a_model_whose_process_died_comes_back(server: EmbeddedTriton, monkeypat
     monkeypatch.setattr(embedded, "_LEFT_LYING_SECONDS", 0.5)
     monkeypatch.setattr(embedded, "_ASK_SECONDS", 0.3)
     # Triton would wait for the answer to the request that the process died of.
-    monkeypatch.setattr(embedded, "_KILL_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr(guarded, "KILL_AFTER_SECONDS", 0.5)
     with TritonClient(server.address, timeout_seconds=1, shared_memory=False) as client:
         with pytest.raises(Exception, match="inference server"):
             client.infer("awkward", order(DIE), LABELS)
@@ -261,7 +262,7 @@ def test_what_a_killed_guardian_left_is_cleared_and_nothing_is_left_after_stop(
     started = [each for each in descendants(os.getpid()) if each.pid not in before]
     # Several repositories are served together.
     with TritonClient(server.address, timeout_seconds=5) as client:
-        assert client.is_ready(["threshold", "site"])
+        assert client.missing(["threshold", "site"]) == ""
 
     server.stop()
     server.stop()
@@ -335,3 +336,39 @@ def test_a_server_that_is_not_ready_in_time_is_ended(tmp_path: Path, test_models
         server.start()
 
     assert not [each for each in descendants(os.getpid()) if each.pid not in before]
+
+
+def no_process(*_arguments: object, **_named: object) -> None:
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+
+def open_pipes() -> set[str]:
+    links = (each.readlink() for each in Path("/proc/self/fd").iterdir() if each.is_symlink())
+    return {str(link) for link in links if str(link).startswith("pipe:")}
+
+
+def test_a_server_that_cannot_be_started_says_why_and_leaves_no_pipe(
+    tmp_path: Path, test_models: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    server = EmbeddedTriton(
+        repositories=[test_models], run_dir=tmp_path / "triton", startup_seconds=30
+    )
+    before = open_pipes()
+
+    with pytest.raises(InferenceUnavailable, match="could not be started: Resource temporarily"):
+        server.start()
+
+    assert open_pipes() == before
+
+
+def test_a_machine_without_a_process_to_spare_is_asked_again(
+    server: EmbeddedTriton, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    os.kill(process_of(server).pid, signal.SIGKILL)
+    wait_for(lambda: "could not be started" in (server.explain() or ""))
+
+    monkeypatch.undo()
+
+    wait_for(server.is_up)

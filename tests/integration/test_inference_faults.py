@@ -1,7 +1,7 @@
 """What the node makes of an inference server that is absent, slow, dying, wrong or out of memory.
 
-docs/models.md has the same as a table.  The faults of one whole call stand in test_triton_client,
-those of the embedded server's process in test_embedded_triton.
+docs/models.md has the same as a table.  The faults of one whole call stand in test_triton_client
+and test_triton_statuses, those of the embedded server's process in test_embedded_triton.
 """
 
 import signal
@@ -29,7 +29,7 @@ from dicomnode.inference.client import TritonClient
 from dicomnode.inference.intensity import scale
 from dicomnode.inference.manifest import load_manifest
 from dicomnode.inference.network import ask_maps
-from dicomnode.inference.schema import Manifest
+from dicomnode.inference.schema.manifest import Manifest
 from tests.support.scripted_triton import ANSWER, NAN, SHORT, STALL, Script, serving
 
 UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, "queue is full")
@@ -276,9 +276,9 @@ def test_tls_and_a_token_that_may_change(certificates: Path):
         serving(script, credentials=server) as address,
         TritonClient(address, timeout_seconds=5, credentials=ours) as client,
     ):
-        assert client.is_ready()
+        assert client.missing() == ""
         (certificates / "token").write_text("second\n")
-        assert client.is_ready()
+        assert client.missing() == ""
 
     assert script.tokens == ["Bearer first", "Bearer second"]
 
@@ -290,7 +290,7 @@ def test_a_server_with_another_certificate_is_not_trusted(certificates: Path):
         serving(Script(), credentials=server) as address,
         TritonClient(address, timeout_seconds=5, credentials=Credentials(tls=True)) as client,
     ):
-        assert not client.is_ready()
+        assert client.missing()
 
 
 def test_credentials_that_cannot_be_read_are_named(tmp_path: Path):

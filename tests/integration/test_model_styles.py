@@ -11,7 +11,8 @@ import pytest
 
 from dicomnode.imaging.grid import ModelGrids
 from dicomnode.inference.client import TritonClient
-from dicomnode.inference.manifest import Manifest, load_manifest
+from dicomnode.inference.manifest import load_manifest
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.model.volume import SourceFrame, Volume, VolumeGeometry
 from dicomnode.pipeline.asking import label_volume
 

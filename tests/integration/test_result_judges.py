@@ -25,7 +25,8 @@ import SimpleITK
 from dicomnode.config import ScConfig, SegConfig
 from dicomnode.results.capture import encode_captures
 from dicomnode.results.refusal import encode_refusal
-from dicomnode.results.seg import encode_segmentation, segment_numbers
+from dicomnode.results.seg import encode_segmentation
+from dicomnode.results.segments import segment_numbers
 from dicomnode.results.sr import encode_report
 from tests.support.ct import OBLIQUE, make_series
 from tests.support.findings import (

@@ -244,6 +244,21 @@ def test_a_report_over_the_same_association_is_taken_and_answered(job: EndedJob)
     jobs.close()
 
 
+def test_a_destination_that_was_taken_out_before_it_was_asked_is_a_parked_delivery(job: EndedJob):
+    """As where a node is stopped between the two, and started with another configuration."""
+    jobs = JobQueue(job.database)
+    with SilentPacs() as pacs:
+        assert job.deliver(job.delivery(pacs=pacs.destination), "pacs") == "commit"
+    later = Commitments(job.database, jobs, job.delivery(), {})
+
+    assert later.ask(job.id, "pacs", 1) == "parked"
+
+    row = job.row("pacs")
+    assert (row.state, row.attempts) == ("parked", 1)
+    assert row.words == "storage commitment: no destination 'pacs' is configured for this job"
+    jobs.close()
+
+
 def test_without_an_answer_it_is_asked_again_and_then_parked(
     job: EndedJob, silent: tuple[SilentPacs, Commitments, Delivery, JobQueue]
 ):

@@ -16,8 +16,9 @@ from pathlib import Path
 from dicomnode import engine as engine_module
 from dicomnode import log
 from dicomnode.database import open_database
-from dicomnode.engine import Engine, Queue, run_step
+from dicomnode.engine import Engine, run_step
 from dicomnode.errors import StateError
+from dicomnode.model.work import Queue
 
 SWEEP_SECONDS = 0.4
 IDLE_SECONDS = 1.0

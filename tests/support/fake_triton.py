@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dicomnode.errors import InferenceCancelled, InferenceTimeout, InferenceUnavailable
-from dicomnode.inference.manifest import Manifest
+from dicomnode.inference.schema.manifest import Manifest
 
 LUNG_LIKE_HU = -500
 
@@ -52,9 +52,6 @@ class FakeTriton:
 
     def on_behalf_of(self, _asker: object) -> FakeTriton:
         return self
-
-    def is_ready(self, _models: Iterable[str] = ()) -> bool:
-        return True
 
     def missing(self, _models: Iterable[str] = ()) -> str:
         return ""

@@ -57,12 +57,28 @@ def start(tmp_path):
 
 
 @pytest.fixture
-def queue(tmp_path):
+def database(tmp_path):
     database = open_database("sqlite", data_dir=tmp_path)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def queue(database):
     jobs = JobQueue(database)
     yield jobs
     jobs.close()
-    database.close()
+
+
+@pytest.fixture
+def enqueue(database, queue):
+    def put(workflow_id, name=None, **named):
+        with database.begin() as transaction:
+            queue.enqueue_in(
+                transaction, "count", "count", workflow_id, name or workflow_id, **named
+            )
+
+    return put
 
 
 @pytest.fixture
@@ -83,10 +99,10 @@ def wait_for(steps, line, seconds=20):
 
 
 def test_after_a_kill_the_interrupted_step_is_repeated_and_no_finished_one(
-    start, queue, steps, tmp_path
+    start, enqueue, steps, tmp_path
 ):
     worker = start()
-    queue.enqueue("count", "count", "w1", "w1")
+    enqueue("w1")
     wait_for(steps, "w1:second:begin one")
     worker.end(signal.SIGKILL)
 
@@ -103,9 +119,9 @@ def test_after_a_kill_the_interrupted_step_is_repeated_and_no_finished_one(
     ]
 
 
-def test_what_a_killed_process_left_is_taken_up_by_another_slot(start, queue, steps, tmp_path):
+def test_what_a_killed_process_left_is_taken_up_by_another_slot(start, enqueue, steps, tmp_path):
     worker = start("one")
-    queue.enqueue("count", "count", "w1", "w1")
+    enqueue("w1")
     wait_for(steps, "w1:second:begin one")
     start("two")
     worker.end(signal.SIGKILL)
@@ -117,12 +133,12 @@ def test_what_a_killed_process_left_is_taken_up_by_another_slot(start, queue, st
     assert "w1:first two" not in steps()
 
 
-def test_the_work_of_a_living_process_is_left_to_it(start, queue, steps, tmp_path):
+def test_the_work_of_a_living_process_is_left_to_it(start, enqueue, steps, tmp_path):
     start("one")
-    queue.enqueue("count", "count", "w1", "w1")
+    enqueue("w1")
     wait_for(steps, "w1:second:begin one")
     other = start("two")
-    queue.enqueue("count", "count", "w2", "w2")
+    enqueue("w2")
     wait_until(lambda: len(steps()) == 4, 20, "both workflows waited")
     # Longer than a sweep, and than what is taken may stay idle: a wrong verdict would have shown.
     with pytest.raises(subprocess.TimeoutExpired):
@@ -135,10 +151,10 @@ def test_the_work_of_a_living_process_is_left_to_it(start, queue, steps, tmp_pat
     assert "w1:third one" in steps()
 
 
-def test_what_a_process_took_and_does_not_run_is_put_back(start, queue, steps, tmp_path):
+def test_what_a_process_took_and_does_not_run_is_put_back(start, enqueue, steps, tmp_path):
     """As when the database goes away after it was asked for work, and before its answer."""
     start("one")
-    queue.enqueue("count", "count", "w1", "w1", delay_seconds=3600)
+    enqueue("w1", delay_seconds=3600)
     with sqlite3.connect(tmp_path / "dicomnode.sqlite") as connection:
         taken = connection.execute(
             "update workflow_status set status = 'PENDING', executor_id = 'one' "
@@ -162,9 +178,9 @@ def test_two_processes_of_one_slot_are_refused(start):
     assert "another process works as 'one'" in errors
 
 
-def test_a_drained_process_ends_what_it_runs_and_takes_no_more(start, queue, steps, tmp_path):
+def test_a_drained_process_ends_what_it_runs_and_takes_no_more(start, enqueue, steps, tmp_path):
     worker = start()
-    queue.enqueue("count", "count", "w1", "w1")
+    enqueue("w1")
     wait_for(steps, "w1:second:begin one")
     worker.process.send_signal(signal.SIGTERM)
     go(tmp_path)
@@ -172,14 +188,14 @@ def test_a_drained_process_ends_what_it_runs_and_takes_no_more(start, queue, ste
     assert worker.wait()[0] == 0
 
     assert steps()[-1] == "w1:third one"
-    queue.enqueue("count", "count", "w2", "w2")
+    enqueue("w2")
     start()
     wait_for(steps, "w2:third one")
 
 
-def test_what_outlasts_the_drain_is_told_in_plain_words(start, queue, steps):
+def test_what_outlasts_the_drain_is_told_in_plain_words(start, enqueue, steps):
     worker = start("one", "1")
-    queue.enqueue("count", "count", "job-1", "a")
+    enqueue("job-1", "a")
     wait_for(steps, "a:second:begin one")
 
     code, errors = worker.end()
@@ -193,38 +209,38 @@ def test_what_outlasts_the_drain_is_told_in_plain_words(start, queue, steps):
     assert not any("exception" in each for each in said)
 
 
-def test_an_id_that_was_used_changes_nothing(start, queue, steps, tmp_path):
+def test_an_id_that_was_used_changes_nothing(start, enqueue, steps, tmp_path):
     go(tmp_path)
     start()
-    queue.enqueue("count", "count", "w1", "w1")
-    queue.enqueue("count", "count", "w1", "w1")
+    enqueue("w1")
+    enqueue("w1")
     wait_for(steps, "w1:third one")
-    queue.enqueue("count", "count", "w1", "w1")
-    queue.enqueue("count", "count", "w2", "w2")
+    enqueue("w1")
+    enqueue("w2")
     wait_for(steps, "w2:third one")
 
     assert steps().count("w1:first one") == 1
 
 
-def test_a_delayed_workflow_can_be_cancelled(start, queue, steps, tmp_path):
+def test_a_delayed_workflow_can_be_cancelled(start, queue, enqueue, steps, tmp_path):
     go(tmp_path)
     start()
-    queue.enqueue("count", "count", "w1", "w1", delay_seconds=0.5)
+    enqueue("w1", delay_seconds=0.5)
     queue.cancel("w1")
-    queue.enqueue("count", "count", "w2", "w2", delay_seconds=1)
+    enqueue("w2", delay_seconds=1)
     wait_for(steps, "w2:third one")
 
     assert not any("w1" in each for each in steps())
 
 
-def test_a_cancelled_workflow_ends_before_its_next_step(start, queue, steps, tmp_path):
+def test_a_cancelled_workflow_ends_before_its_next_step(start, queue, enqueue, steps, tmp_path):
     start()
-    queue.enqueue("count", "count", "w1", "w1")
+    enqueue("w1")
     wait_for(steps, "w1:second:begin one")
     queue.cancel("w1")
     go(tmp_path)
     wait_for(steps, "w1:second:end one")
-    queue.enqueue("count", "count", "w2", "w2")
+    enqueue("w2")
     wait_for(steps, "w2:third one")
 
     assert "w1:third one" not in steps()
@@ -236,9 +252,8 @@ def test_to_cancel_what_never_was_is_harmless(start, queue):
     queue.cancel("nobody")
 
 
-def test_a_rollback_leaves_neither_row_nor_workflow(start, queue, steps, tmp_path):
+def test_a_rollback_leaves_neither_row_nor_workflow(start, database, queue, steps, tmp_path):
     start().end()
-    database = open_database("sqlite", data_dir=tmp_path)
 
     def submit_and_fail():
         with database.begin() as transaction:
@@ -252,7 +267,6 @@ def test_a_rollback_leaves_neither_row_nor_workflow(start, queue, steps, tmp_pat
         assert get_job(transaction, "w1") is None
         create_job(transaction, "w2", REVISION)
         queue.enqueue_in(transaction, "count", "count", "w2", "w2")
-    database.close()
 
     go(tmp_path)
     start()

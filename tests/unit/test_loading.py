@@ -5,7 +5,21 @@ import sys
 
 import pytest
 
+from dicomnode.node.receivers import PROGRAM
+
 MODELS_AND_RESULTS = {"SimpleITK", "highdicom", "tritonclient", "grpc"}
+CONSOLE = {"fastapi", "starlette", "uvicorn"}
+DECODERS = {"gdcm", "jpeg_ls", "openjpeg", "PIL"}
+RECEIVE = """
+import sys
+sys.argv = ["dicomnode", "receive", "--config", "there-is-none.toml"]
+from dicomnode.cli.main import main
+try:
+    main()
+except SystemExit:
+    pass
+"""
+"""The command, up to its first look at the configuration."""
 
 
 def loaded_by(statement):
@@ -17,14 +31,32 @@ def loaded_by(statement):
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize(
-    "module", ["dicomnode.node.receiver_process", "dicomnode.node.composition"]
-)
-def test_a_receiver_loads_neither_models_nor_results(module):
-    loaded = loaded_by(f"import {module}")
+@pytest.mark.parametrize("statement", [RECEIVE, PROGRAM.removesuffix("main()")])
+def test_a_receiver_loads_neither_models_nor_results_nor_decoders_nor_a_console(statement):
+    loaded = loaded_by(statement)
 
     assert "pynetdicom" in loaded
-    assert not loaded & MODELS_AND_RESULTS
+    assert not loaded & (MODELS_AND_RESULTS | DECODERS | CONSOLE)
+
+
+def test_decoders_are_kept_out_however_often_it_is_said_and_nothing_else_is():
+    loaded = loaded_by(
+        "from dicomnode.receive.decoders import keep_decoders_out\n"
+        "keep_decoders_out()\n"
+        "keep_decoders_out()\n"
+        "try:\n"
+        "    import gdcm\n"
+        "except ModuleNotFoundError as error:\n"
+        "    assert str(error) == 'gdcm is no part of a receiver', error\n"
+        "else:\n"
+        "    raise AssertionError\n"
+        "import pydicom.pixels, sys\n"
+        "assert 'requests' not in sys.modules\n"
+        "import requests"
+    )
+
+    assert "requests" in loaded
+    assert not loaded & DECODERS
 
 
 def test_a_worker_loads_both():
@@ -36,3 +68,13 @@ def test_the_command_line_alone_loads_no_library_of_the_node():
 
     assert "typer" in loaded
     assert not loaded & (MODELS_AND_RESULTS | {"pydicom", "numpy", "sqlalchemy", "dbos"})
+
+
+def test_alembic_is_loaded_where_tables_are_to_be_changed_alone(tmp_path):
+    statement = (
+        "from pathlib import Path; from dicomnode.database import open_database; "
+        f"open_database('sqlite', data_dir=Path({str(tmp_path)!r})).close()"
+    )
+
+    assert "alembic" in loaded_by(statement)
+    assert "alembic" not in loaded_by(statement)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,10 +14,11 @@ from typer.testing import CliRunner
 
 from dicomnode.cli.main import app
 from dicomnode.database import open_database
-from dicomnode.database.job_rows import create_job, set_delivery, set_job
+from dicomnode.database.job_rows import create_job, set_job
 from dicomnode.database.series_rows import close_series, record_instance
 from dicomnode.model.instance import InstanceRef
 from dicomnode.spool.quarantine import Quarantine
+from tests.support.deliveries import set_delivery
 
 SERIES = "1.3.6.1.4.1.14519.5.2.1.6279.6001.179049373636438705059720603192"
 
@@ -114,3 +116,11 @@ def prepared(tmp_path, config):
         b"no DICOM", reason="the data set cannot be read", facts={"calling_ae_title": "CT1"}
     )
     return Prepared(str(config()), SERIES, job, quarantined)
+
+
+@pytest.fixture
+def nobody():
+    """An address where nothing listens, and nothing else can begin to."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"PACS@127.0.0.1:{bound.getsockname()[1]}"

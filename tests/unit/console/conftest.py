@@ -7,8 +7,8 @@ from contextlib import ExitStack
 import pytest
 
 from dicomnode.database.delivery_rows import record_attempt
-from dicomnode.database.job_rows import set_delivery
 from tests.support.console import JOB, make_client, make_config, make_parts, record_job
+from tests.support.deliveries import set_delivery
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import pytest
 from fastapi import FastAPI
 
 from dicomnode.console.draining import UntilDrain
-from dicomnode.console.health import Probes, build_health_app
+from dicomnode.console.health import build_health_app
+from dicomnode.console.probes import Probes
 from tests.support.console import Client
 
 

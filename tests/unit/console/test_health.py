@@ -3,7 +3,8 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dicomnode.console.health import Probes, build_health_app
+from dicomnode.console.health import build_health_app
+from dicomnode.console.probes import Probes
 from tests.support.console import Client
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from dicomnode.database.decision_rows import record_decision
 from dicomnode.database.delivery_rows import record_attempt
-from dicomnode.database.job_rows import get_job, set_delivery
+from dicomnode.database.job_rows import get_job
 from dicomnode.database.series_rows import hold_series
 from dicomnode.model.selection import Decision, RuleOutcome
 from tests.support.console import (
@@ -23,6 +23,7 @@ from tests.support.console import (
     record_series,
 )
 from tests.support.ct import make_series
+from tests.support.deliveries import set_delivery
 
 START = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 

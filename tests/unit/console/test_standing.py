@@ -9,10 +9,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dicomnode.console.standing import build_standing
-from dicomnode.database.job_rows import create_job, set_delivery, set_job
+from dicomnode.database.job_rows import create_job, set_job
 from dicomnode.model.series import SeriesRevision
 from tests.support.certificates import Authority
 from tests.support.console import make_config, make_parts
+from tests.support.deliveries import set_delivery
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 
 from dicomnode import database as database_package
 from dicomnode.database import open_database
+from dicomnode.database.connect import LATEST_MIGRATION
 from dicomnode.database.tables import metadata
 from dicomnode.errors import StateError
 
@@ -24,10 +25,10 @@ def database(tmp_path):
     opened.close()
 
 
-def test_migrations_are_one_chain():
+def test_migrations_are_one_chain_and_its_end_is_known():
     scripts = ScriptDirectory(Path(database_package.__file__).parent / "migrations")
 
-    assert len(scripts.get_heads()) == 1
+    assert scripts.get_heads() == [LATEST_MIGRATION]
 
 
 def test_migrations_make_the_tables_that_the_code_names(database):

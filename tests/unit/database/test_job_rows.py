@@ -15,10 +15,10 @@ from dicomnode.database.job_rows import (
     get_job,
     list_deliveries,
     list_jobs,
-    set_delivery,
     set_job,
 )
 from dicomnode.model.series import SeriesRevision
+from tests.support.deliveries import set_delivery
 
 REVISION = SeriesRevision(
     pipeline="chest", series_instance_uid="1.2.3", revision=1, digest="0123456789abcdef"

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dicomnode.database import open_database
-from dicomnode.database.job_rows import create_job, set_delivery, set_job
+from dicomnode.database.job_rows import create_job, set_job
 from dicomnode.database.series_rows import close_series, hold_series, record_instance
 from dicomnode.database.standing_rows import (
     Standing,
@@ -16,6 +16,7 @@ from dicomnode.database.standing_rows import (
     stand_of_jobs,
 )
 from dicomnode.model.instance import InstanceRef
+from tests.support.deliveries import set_delivery
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 

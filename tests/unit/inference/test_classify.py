@@ -2,7 +2,7 @@ import pytest
 
 from dicomnode.errors import ModelContractMismatch
 from dicomnode.inference.classify import decide
-from dicomnode.inference.manifest import ManifestClassification
+from dicomnode.inference.schema.answers import ManifestClassification
 
 
 def classification(decision: str, *from_scores: float | None) -> ManifestClassification:

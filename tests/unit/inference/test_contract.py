@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from dicomnode.inference.contract import Tensor, differences, wanted_inputs, wanted_outputs
-from dicomnode.inference.manifest import Manifest, load_manifest
+from dicomnode.inference.manifest import load_manifest
+from dicomnode.inference.schema.manifest import Manifest
 
 
 @pytest.fixture

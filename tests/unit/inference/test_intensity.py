@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dicomnode.inference.intensity import activate, scale, to_dtype
-from dicomnode.inference.schema import Intensity
+from dicomnode.inference.schema.preparation import Intensity
 
 HU = [-2000.0, -1500.0, -500.0, 500.0, 900.0]
 

@@ -6,7 +6,7 @@ import pytest
 
 from dicomnode.errors import ManifestInvalid
 from dicomnode.inference.manifest import CONTRACTS, load_manifest
-from dicomnode.inference.schema import ORIENTATIONS
+from dicomnode.inference.schema.preparation import ORIENTATIONS
 
 
 def text_of(name: str) -> str:

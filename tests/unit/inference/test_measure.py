@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dicomnode.inference.manifest import Manifest, load_manifest
+from dicomnode.inference.manifest import load_manifest
 from dicomnode.inference.measure import describe_segments
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.standard.codes import LEFT, LUNG, VOLUME
 
 SHAPE = (5, 7, 11)

@@ -81,8 +81,10 @@ def test_what_is_no_nifti_file_is_refused(content: bytes, words: str):
         (42, "<h", 3000, "NIfTI voxels, found"),
         (70, "<h", 32, "real type"),
         (254, "<h", 0, "sform"),
+        (108, "<f", float("inf"), "voxels from byte 352"),
+        (108, "<f", float("nan"), "voxels from byte 352"),
     ],
-    ids=["two axes", "too few bytes", "complex numbers", "no sform"],
+    ids=["two axes", "too few bytes", "complex numbers", "no sform", "beyond all", "nowhere"],
 )
 def test_a_header_that_cannot_be_used_is_refused(voxels, at, form, value, words):
     content = bytearray(encode_nifti(voxels, AFFINE, compress=False))

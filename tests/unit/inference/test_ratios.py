@@ -4,14 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dicomnode.inference.manifest import (
-    CONTRACTS,
-    SHIPPED_MODELS,
-    Manifest,
-    find_manifests,
-)
+from dicomnode.inference.manifest import CONTRACTS, SHIPPED_MODELS, find_manifests
 from dicomnode.inference.measure import describe_segments
 from dicomnode.inference.ratios import Segmented, add_ratios, structure_mask
+from dicomnode.inference.schema.manifest import Manifest
 
 MANIFESTS = find_manifests([SHIPPED_MODELS, CONTRACTS])
 SHAPE = (4, 10, 20)

@@ -7,7 +7,7 @@ import pytest
 
 from dicomnode.inference.manifest import CONTRACTS, SHIPPED_MODELS, find_manifests
 from dicomnode.inference.reference import manifest_reference
-from dicomnode.inference.schema import Manifest
+from dicomnode.inference.schema.manifest import Manifest
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "models.md"
 

@@ -1,5 +1,7 @@
 """The embedded server's log stays small, and its last words are the ones that matter."""
 
+import errno
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,22 @@ def test_a_large_log_gives_way_to_a_new_one_that_the_server_goes_on_with(
     assert log.path.with_suffix(".log.1").read_bytes() == b"a" * 101
     log.rotate()
     assert log.path.read_bytes() == b"b"
+
+
+def test_a_disk_without_room_costs_the_older_lines_and_not_the_server(
+    log: ServerLog, monkeypatch: pytest.MonkeyPatch
+):
+    def no_room(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(server_log, "_LOG_BYTES", 100)
+    monkeypatch.setattr(shutil, "copyfile", no_room)
+    log.path.write_bytes(b"a" * 101)
+
+    log.rotate()
+
+    assert log.path.read_bytes() == b""
+
+
+def test_a_log_that_somebody_removed_has_no_last_words(log: ServerLog):
+    assert log.last_words() == "it printed nothing"

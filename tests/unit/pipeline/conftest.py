@@ -79,10 +79,16 @@ class FakeJobs:
         self.cancelled = []
         self.workflows = {}
 
-    def enqueue_in(self, _transaction, queue, workflow, workflow_id, *arguments, **named):
-        self.enqueue(queue, workflow, workflow_id, *arguments, **named)
-
-    def enqueue(self, _queue, workflow, workflow_id, *arguments, partition=None, delay_seconds=0.0):
+    def enqueue_in(
+        self,
+        _transaction,
+        _queue,
+        workflow,
+        workflow_id,
+        *arguments,
+        partition=None,
+        delay_seconds=0.0,
+    ):
         assert partition is None or partition.split("/")[0] in workflow_id
         if workflow_id not in self.ids:
             self.ids.append(workflow_id)

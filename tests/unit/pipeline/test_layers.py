@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from dicomnode.errors import ModelContractMismatch
-from dicomnode.inference.manifest import CONTRACTS, SHIPPED_MODELS, Manifest, find_manifests
+from dicomnode.inference.manifest import CONTRACTS, SHIPPED_MODELS, find_manifests
 from dicomnode.inference.measure import describe_segments
 from dicomnode.inference.ratios import Segmented
+from dicomnode.inference.schema.manifest import Manifest
 from dicomnode.model.volume import VolumeGeometry
 from dicomnode.pipeline.layers import lay_over
 

@@ -9,8 +9,10 @@ import pytest
 
 from dicomnode.config import DimseDestination
 from dicomnode.database.job_rows import JobRow
-from dicomnode.pipeline.parcels import fall_back, make_plan
+from dicomnode.errors import SendError
+from dicomnode.pipeline.parcels import fall_back, make_plan, open_parcel
 from dicomnode.send.outcome import StoreOutcome
+from dicomnode.spool.results import Outbox
 
 FILES = ("seg.dcm", "sr.dcm", "sr-without-seg.dcm", "sc-1.dcm", "sc-2.dcm", "findings.json")
 
@@ -137,3 +139,18 @@ def test_fallbacks_of_earlier_attempts_are_kept():
         objects = plan.records()
 
     assert make_plan(job(*FILES), taker, [Earlier]).names() == ("sr-without-seg.dcm",)
+
+
+def test_a_report_that_is_gone_makes_no_simpler_one(tmp_path):
+    outbox = Outbox(tmp_path)
+
+    with pytest.raises(SendError, match=r"comprehensive-sr\.dcm cannot be made"):
+        open_parcel(outbox, job("sr.dcm"), "comprehensive-sr.dcm")
+
+
+def test_a_report_that_is_no_report_makes_no_simpler_one(tmp_path):
+    (tmp_path / "outbox" / "j").mkdir(parents=True)
+    (tmp_path / "outbox" / "j" / "sr.dcm").write_bytes(b"something else")
+
+    with pytest.raises(SendError, match=r"comprehensive-sr\.dcm cannot be made"):
+        open_parcel(Outbox(tmp_path), job("sr.dcm"), "comprehensive-sr.dcm")

@@ -21,6 +21,7 @@ from dicomnode.database.job_rows import create_job, set_job
 from dicomnode.database.tables import metadata
 from dicomnode.engine import JobQueue
 from dicomnode.model.series import SeriesRevision
+from dicomnode.pipeline.enqueue import enqueue_analysis
 from dicomnode.pipeline.retention import Pruned, Retention
 from dicomnode.pipeline.steering import dismiss_job
 from dicomnode.spool.instances import InstanceStore
@@ -268,3 +269,25 @@ def test_work_files_of_a_failed_job_are_kept_for_a_retry_while_there_is_room(
     dismiss_job(site.database, failed)
     site.prune()
     assert site.files("work") == []
+
+
+def test_an_engine_that_was_away_forgets_at_the_next_round(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    job_id = site.add(1)
+    with site.database.begin() as transaction:
+        enqueue_analysis(site.jobs, transaction, job_id, 1)
+
+    def away(_prefixes: object) -> int:
+        raise sa.exc.OperationalError("delete", {}, OSError("cut off"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.jobs, "forget", away)
+        with pytest.raises(sa.exc.OperationalError):
+            site.prune()
+    assert site.jobs.known([job_id]) == {job_id}
+
+    site.prune()
+
+    assert site.jobs.known([job_id]) == frozenset()
+    assert set(site.rows().values()) == {0}

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import sqlalchemy as sa
 
-from dicomnode.database.job_rows import set_delivery, set_job
+from dicomnode.database.job_rows import set_job
 from dicomnode.database.tables import attempt as attempts
 from dicomnode.errors import (
     InferenceUnavailable,
@@ -17,6 +17,7 @@ from dicomnode.errors import (
 )
 from dicomnode.pipeline import analysis
 from dicomnode.pipeline.steering import cancel_job, retry_job, send_job
+from tests.support.deliveries import set_delivery
 
 
 def test_a_failed_analysis_is_tried_again(bench):
@@ -53,7 +54,7 @@ def test_a_failed_enqueue_leaves_the_job_as_it_was(bench):
     def broken(*_arguments, **_named):
         raise RuntimeError("the engine is away")
 
-    bench.jobs.enqueue_in = bench.jobs.enqueue = broken
+    bench.jobs.enqueue_in = broken
     with pytest.raises(RuntimeError):
         retry_job(bench.database, bench.jobs, job_id)
 

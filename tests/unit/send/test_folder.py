@@ -3,7 +3,9 @@
 import pytest
 
 from dicomnode.errors import SendError
-from dicomnode.send.folder import copy_to_folder
+from dicomnode.send import folder
+from dicomnode.send.folder import check_folder, copy_to_folder
+from dicomnode.spool.durable import write_durably
 from tests.support.ct import make_series
 
 
@@ -61,3 +63,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
 
     with pytest.raises(SendError, match=r"result\.dcm"):
         copy_to_folder([path], folder=tmp_path / "results", subfolder="x")
+
+
+def test_a_folder_that_two_look_at_in_the_same_moment_can_be_written(tmp_path, monkeypatch):
+    def write_and_lose(path, content):
+        write_durably(path, content)
+        path.unlink()  # as the other does
+
+    monkeypatch.setattr(folder, "write_durably", write_and_lose)
+
+    assert check_folder(tmp_path) == "can be written"
