@@ -134,7 +134,7 @@ def test_a_plain_copy_of_the_database_file_would_not_do(tmp_path, start):
 
 def test_a_dump_of_postgresql_is_restored_with_the_engine_s_tables(tmp_path, start, postgres):
     """With pg_dump and pg_restore as the page has them, into a database that holds other rows."""
-    url, other = postgres.new_database(), postgres.new_database()
+    url, other = (postgres.new_database(is_empty=True) for _ in range(2))
     node = start(tmp_path / "data", url)
     files = make_series(tmp_path / "ct", shape_kji=(4, 9, 7))
     send(node, files)
