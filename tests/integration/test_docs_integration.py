@@ -52,7 +52,7 @@ def orthanc(tmp_path, node):
     entry |= {"Host": "127.0.0.1", "Port": node.port}
     script = tmp_path / "dicomnode.lua"
     script.write_text(shown("lua"))
-    settings |= {"LuaScripts": [str(script)], "StableAge": 2}
+    settings |= {"LuaScripts": [str(script)], "StableAge": 1}
     del settings["DicomPort"]
     with Orthanc(tmp_path / "orthanc", ae_title="PACS", settings=settings) as running:
         yield running
