@@ -270,6 +270,12 @@ def get_job(transaction: Transaction, job_id: str) -> JobRow | None:
     return None if row is None else JobRow(**row)
 
 
+def lock_job(transaction: Transaction, job_id: str) -> None:
+    """Let nobody else who locks or changes the job go on before the end of the transaction."""
+    # On SQLite, which has no lock of a row, it is a write that makes a transaction the only one.
+    transaction.execute(sa.update(job).where(job.c.id == job_id).values(id=job_id))
+
+
 def trace_of(transaction: Transaction, job_id: str) -> str | None:
     """Return the trace context of a job; None if it has none or is unknown."""
     found = transaction.execute(sa.select(job.c.traceparent).where(job.c.id == job_id))

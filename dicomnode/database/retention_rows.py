@@ -8,6 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from dicomnode.database.connect import Transaction
+from dicomnode.database.job_rows import lock_job
 from dicomnode.database.tables import (
     attempt,
     commitment_request,
@@ -112,6 +113,21 @@ def list_prunable_jobs(
     )
     found = (str(row[0]) for row in transaction.execute(query) if bool(row[1]) == with_files)
     return tuple(found)[:limit]
+
+
+def hold_settled(transaction: Transaction, job_id: str, *, before: datetime) -> bool:
+    """Say whether a job is settled still; an operator who sends it anew waits for this transaction.
+
+    It may have been listed a while ago.
+    """
+    lock_job(transaction, job_id)
+    # Another statement: one that waited for the lock would not see what came meanwhile.
+    found = transaction.execute(
+        sa.select(job.c.id).where(
+            (job.c.id == job_id) & (job.c.updated_at < before) & _is_settled(before)
+        )
+    )
+    return found.first() is not None
 
 
 def commitments_of(transaction: Transaction, job_ids: Sequence[str]) -> tuple[str, ...]:

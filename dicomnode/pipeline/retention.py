@@ -18,6 +18,7 @@ from dicomnode.database import Database
 from dicomnode.database.job_rows import END_STATES, set_job
 from dicomnode.database.retention_rows import (
     commitments_of,
+    hold_settled,
     known_jobs,
     list_prunable_jobs,
     list_prunable_series,
@@ -152,8 +153,10 @@ class Retention:
                     transaction, pipeline, before=before, with_files=True, limit=_BATCH
                 )
             for job_id in found:
-                self._outbox.remove(job_id)
                 with self._database.begin() as transaction:
+                    if not hold_settled(transaction, job_id, before=before):
+                        continue  # an operator sends it anew
+                    self._outbox.remove(job_id)
                     set_job(transaction, job_id, keep_time=True, files={})
                 yield job_id
             if not found:

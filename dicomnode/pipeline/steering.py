@@ -13,6 +13,7 @@ from dicomnode.database.job_rows import (
     dismiss,
     get_job,
     list_deliveries,
+    lock_job,
     reopen_job,
 )
 from dicomnode.engine import JobQueue
@@ -53,6 +54,7 @@ def retry_job(
         if attempt is not None:
             enqueue_analysis(jobs, transaction, job_id, attempt)
             return f"{job_id}: the analysis was enqueued again"
+        lock_job(transaction, job_id)  # as below
         job = _find_job(transaction, job_id)
         retried: list[str] = []
         for each in list_deliveries(transaction, job_id):
@@ -97,6 +99,7 @@ def send_job(
         known = ", ".join(sorted(destinations)) or "none"
         raise StateError(f"no destination is called {name!r}; known are {known}")
     with database.begin() as transaction:
+        lock_job(transaction, job_id)  # retention must not remove the results meanwhile
         job = _find_job(transaction, job_id)
         if not job.files:
             raise StateError(f"{job_id} is {job.state} and has no results to send")

@@ -8,16 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
 import psycopg
 import pytest
 
-from dicomnode.database.job_rows import JobRow, list_deliveries, list_jobs
+from dicomnode.config import SENDER
+from dicomnode.database.job_rows import JobRow, list_deliveries, list_jobs, set_job
+from dicomnode.database.retention_rows import hold_settled
 from dicomnode.engine import JobQueue
 from dicomnode.errors import StateError
-from dicomnode.pipeline.steering import cancel_job, retry_job
+from dicomnode.pipeline.steering import cancel_job, retry_job, send_job
 from tests.support.ct import make_series
 from tests.support.pacs import FlakyPacs
 from tests.support.postgres import Postgres
@@ -224,6 +227,33 @@ def test_of_operators_who_retry_at_the_same_time_one_is_in_time(site: Site):
 
     assert sorted(in_time) == [*[False] * 5, True]
     assert (site.job(uid).state, site.job(uid).attempt) == ("queued", 2)
+
+
+def test_what_retention_is_removing_is_not_sent_anew_and_the_operator_is_told(site: Site):
+    uid = site.submit(10)
+    job_id, jobs = site.job(uid).id, JobQueue(site.database)
+    with site.database.begin() as transaction:
+        set_job(transaction, job_id, state="done", files={"sr.dcm": "outbox/sr.dcm"})
+    told: list[str] = []
+
+    def send() -> None:
+        with pytest.raises(StateError) as caught:
+            send_job(site.database, jobs, job_id, SENDER, destinations={})
+        told.append(str(caught.value))
+
+    operator = threading.Thread(target=send)
+    with site.database.begin() as transaction:
+        assert hold_settled(transaction, job_id, before=datetime.now(UTC) + timedelta(hours=1))
+        operator.start()
+        operator.join(0.5)
+        assert operator.is_alive(), "the operator's command did not wait"
+        set_job(transaction, job_id, files={})
+    operator.join(30)
+    jobs.close()
+
+    assert told == [f"{job_id} is done and has no results to send"]
+    with site.database.begin() as transaction:
+        assert list_deliveries(transaction, job_id) == ()
 
 
 def test_nothing_fails_when_postgresql_crashes_and_comes_back(tmp_path: Path):

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from dicomnode.config import RetentionConfig
-from dicomnode.database import Database, open_database
+from dicomnode.config import DimseDestination, RetentionConfig
+from dicomnode.database import Database, Transaction, open_database
 from dicomnode.database.delivery_rows import (
     open_delivery,
     record_attempt,
     record_sent,
     settle_delivery,
 )
-from dicomnode.database.job_rows import create_job, set_job
+from dicomnode.database.job_rows import create_job, get_job, set_job
 from dicomnode.database.tables import metadata
 from dicomnode.engine import JobQueue
 from dicomnode.model.series import SeriesRevision
+from dicomnode.pipeline import retention
 from dicomnode.pipeline.enqueue import enqueue_analysis
 from dicomnode.pipeline.retention import Pruned, Retention
-from dicomnode.pipeline.steering import dismiss_job
+from dicomnode.pipeline.steering import dismiss_job, send_job
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.results import Outbox
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=400)
 POLICY = RetentionConfig()
+PACS = DimseDestination(kind="dimse", ae_title="PACS", host="127.0.0.1", port=104)
 
 
 class Site:
@@ -291,3 +295,30 @@ def test_an_engine_that_was_away_forgets_at_the_next_round(
 
     assert site.jobs.known([job_id]) == frozenset()
     assert set(site.rows().values()) == {0}
+
+
+def test_results_that_an_operator_sends_anew_stay_though_they_were_listed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    first, second = site.add(1), site.add(2)
+    listed = retention.list_prunable_jobs
+
+    def list_and_be_slow(transaction: Transaction, pipeline: str, **named: Any) -> tuple[str, ...]:
+        found = listed(transaction, pipeline, **named)
+        if second in found:
+            # As if in a transaction between this one and the removal.
+            with monkeypatch.context() as patch:
+                patch.setattr(site.database.__class__, "begin", lambda _: nullcontext(transaction))
+                send_job(site.database, site.jobs, second, "pacs", destinations={"pacs": PACS})
+        return found
+
+    monkeypatch.setattr(retention, "list_prunable_jobs", list_and_be_slow)
+
+    site.prune()
+
+    assert len(site.files("outbox")) == 1
+    with site.database.begin() as transaction:
+        kept = get_job(transaction, second)
+        assert kept is not None
+        assert kept.files
+        assert get_job(transaction, first) is None
