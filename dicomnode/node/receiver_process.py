@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 from contextlib import ExitStack
+from typing import Final
 
 from pydantic import BaseModel
 
@@ -24,6 +25,7 @@ from dicomnode.pipeline.setup import build_setups
 from dicomnode.receive.seats import SharedSeats
 
 READY = "ready"
+_LOOK_SECONDS: Final = 0.5
 
 
 class Order(BaseModel):
@@ -60,7 +62,9 @@ def main() -> None:
         gc.freeze()  # what stays anyway need not be looked through time and again
         sys.stdout.write(f"{READY}\n")
         sys.stdout.flush()
-        stop.wait()
+        # A signal that comes just before a wait begins is handled when the wait ends.
+        while not stop.wait(_LOOK_SECONDS):
+            pass
 
 
 def _start(order: Order, parts: ExitStack) -> None:

@@ -101,6 +101,12 @@ class Journal:
         ]
 
 
+def await_signal(stop: threading.Event) -> None:
+    """Wait for what a signal handler sets: one just before a wait is run when the wait ends."""
+    while not stop.wait(0.2):
+        pass
+
+
 def run_worker(spec: Spec) -> None:
     """Work until SIGTERM."""
     stop = threading.Event()
@@ -143,7 +149,7 @@ def run_worker(spec: Spec) -> None:
     )
     keeper.start()
     Journal(spec.folder / "journal").write("-", "worker", engine.slot)
-    stop.wait()
+    await_signal(stop)
     engine.stop(drain_seconds=20)
     keeper.stop(wait_seconds=20)
     parts.close()
@@ -173,7 +179,7 @@ def run_closer(spec: Spec) -> None:
         submit=submit_and_die,
     )
     registry.start()
-    stop.wait()
+    await_signal(stop)
     registry.stop()
     os._exit(0)
 
@@ -379,6 +385,6 @@ def run_receiver(spec: ReceiverSpec) -> None:
     receive = config.receive.model_copy(update={"port": spec.port})
     node = Node(config.model_copy(update={"receive": receive}), roles=frozenset(("receive",)))
     node.start()
-    stop.wait()
+    await_signal(stop)
     node.stop()
     os._exit(0)
