@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import gc
 import os
-import queue
 import signal
 import sys
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from dicomnode import log
 from dicomnode.cli.output import ConfigOption, Exit, errors_as_exits, facts, talk
 from dicomnode.config import LogConfig, find_file, load
 from dicomnode.node.composition import ALL_ROLES, Node, Role
 from dicomnode.pipeline.enqueue import QUEUES
-
-_LOOK_SECONDS: Final = 0.5
+from dicomnode.stopping import StopRequest
 
 
 class _Stopped(BaseException):
@@ -29,8 +27,7 @@ class _Signals:
     """SIGTERM and Ctrl-C: an interruption while starting, a request to drain afterwards."""
 
     def __init__(self) -> None:
-        # Unlike an event, it may be put to by a handler that interrupts whoever waits for it.
-        self._asked: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.stop = StopRequest()
         self._is_up = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
@@ -39,24 +36,10 @@ class _Signals:
         """From now on a signal asks for a drain."""
         self._is_up = True
 
-    def ask(self) -> None:
-        """Ask for a drain."""
-        self._asked.put(None)
-
-    def wait(self) -> None:
-        """Wait until a drain is asked for."""
-        while True:
-            try:
-                # A signal that comes just before this begins to block is handled when it ends.
-                self._asked.get(timeout=_LOOK_SECONDS)
-            except queue.Empty:
-                continue
-            return
-
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if not self._is_up:
             raise _Stopped
-        self.ask()
+        self.stop.make()
 
 
 def serve(config: ConfigOption = None) -> None:
@@ -82,7 +65,7 @@ def run_roles(
 
         def on_lost() -> None:
             lost.set()
-            signals.ask()
+            signals.stop.make()
 
         node = Node(settings, roles=roles, queues=queues, on_lost=on_lost)
         try:
@@ -96,7 +79,7 @@ def run_roles(
             facts.print(f"{endpoint.what}: {endpoint.where}", markup=False, soft_wrap=True)
         facts.print("ready", markup=False)
         sys.stdout.flush()
-        signals.wait()
+        signals.stop.wait()
         talk.print("draining")
         node.stop()
         talk.print("stopped")

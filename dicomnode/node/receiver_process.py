@@ -13,7 +13,6 @@ import socket
 import sys
 import threading
 from contextlib import ExitStack
-from typing import Final
 
 from pydantic import BaseModel
 
@@ -23,9 +22,9 @@ from dicomnode.node.foundation import lay_foundation
 from dicomnode.node.receiver import start_receiver
 from dicomnode.pipeline.setup import build_setups
 from dicomnode.receive.seats import SharedSeats
+from dicomnode.stopping import StopRequest
 
 READY = "ready"
-_LOOK_SECONDS: Final = 0.5
 
 
 class Order(BaseModel):
@@ -53,18 +52,16 @@ def main() -> None:
     """Receive until told to end."""
     order = Order.model_validate_json(sys.stdin.buffer.readline())
     log.configure(form=order.log_form, level=order.config.log.level)
-    stop = threading.Event()
+    stop = StopRequest()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: stop.make())
     threading.Thread(target=_await_end, args=(stop,), name="parent", daemon=True).start()
     with ExitStack() as parts:
         _start(order, parts)
         gc.freeze()  # what stays anyway need not be looked through time and again
         sys.stdout.write(f"{READY}\n")
         sys.stdout.flush()
-        # A signal that comes just before a wait begins is handled when the wait ends.
-        while not stop.wait(_LOOK_SECONDS):
-            pass
+        stop.wait()
 
 
 def _start(order: Order, parts: ExitStack) -> None:
@@ -76,6 +73,6 @@ def _start(order: Order, parts: ExitStack) -> None:
     start_receiver(base, listening=listening, seats=seats, restores=False)
 
 
-def _await_end(stop: threading.Event) -> None:
+def _await_end(stop: StopRequest) -> None:
     sys.stdin.buffer.read()
-    stop.set()
+    stop.make()
