@@ -53,7 +53,7 @@ class Sender:
                         self.open.remove(instance)
                         has_acknowledged.set()
         except OSError:
-            # Killed; which is what this is about.
+            # Killed, which is what this is about; or rejected, while what was killed counts still.
             self.open += again
 
     def _next(self) -> Instance:

@@ -86,6 +86,16 @@ def store_message(instance: Instance, *, longest: int = 16_384) -> bytes:
     return b"".join(pdus)
 
 
+class AssociationRejected(ConnectionError):
+    """A-ASSOCIATE-RJ; a later attempt may be accepted."""
+
+
+def _check_accepted(kind: int) -> None:
+    if kind == 0x03:
+        raise AssociationRejected
+    assert kind == 0x02, f"the association was not accepted: PDU type {kind:02X}H"
+
+
 class RawAssociation:
     """An association in one presentation context: CT, explicit VR little endian."""
 
@@ -107,7 +117,7 @@ class RawAssociation:
         try:
             self.send(pdu(body + bytes(32) + variable, kind=0x01))
             kind, _ = self.receive()
-            assert kind == 0x02, f"the association was not accepted: PDU type {kind:02X}H"
+            _check_accepted(kind)
         except BaseException:
             self.socket.close()
             raise

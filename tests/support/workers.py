@@ -133,7 +133,7 @@ def run_worker(spec: Spec) -> None:
         client=client,
         jobs=jobs,
         destinations=config.destinations,
-        waits=(0.3, 60.0),
+        waits=(0.3, 5.0),
     )
     engine = Engine(
         database,
