@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from dicomnode.config import RetentionConfig
 from dicomnode.database import Database, Transaction, open_database
+from dicomnode.database.connect import SQLITE_FILE
 from dicomnode.database.delivery_rows import (
     answer_commitment,
     open_commitment,
@@ -230,7 +231,7 @@ def _held(flood: Flood) -> tuple[int, int, int, int]:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return (
         # Connections to the database aside: how many a pool has had to make is chance.
-        sum(not each.startswith("socket:") for each in _targets()),
+        sum(not each.startswith("socket:") and SQLITE_FILE not in each for each in _targets()),
         threading.active_count(),
         pages * os.sysconf("SC_PAGE_SIZE"),
         flood.bytes_of_database(),
