@@ -61,7 +61,7 @@ def build_router(parts: Parts) -> APIRouter:
     @router.get("/state")
     def state(person: Annotated[Person, Depends(parts.access.viewer)]) -> State:
         """Say of each component whether it is ready, and who asks."""
-        found = parts.readiness()
+        found = parts.probes.readiness()
         return State(
             version=__version__,
             is_ready=all(reason is None for reason in found.values()),

@@ -33,7 +33,6 @@ from dicomnode.console import (
 from dicomnode.console.envelope import Envelope
 from dicomnode.console.looks import Looks
 from dicomnode.console.parts import Parts
-from dicomnode.console.probes import Probes
 from dicomnode.console.problems import add_handlers
 from dicomnode.console.uploads import MARGIN_BYTES
 from dicomnode.console.volumes import open_volumes
@@ -82,8 +81,7 @@ def build_app(parts: Parts) -> FastAPI:
     )
     add_handlers(app, parts.pages)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
-    probes = Probes(readiness=parts.readiness, liveness=parts.liveness, metrics=parts.metrics)
-    app.include_router(health.build_router(probes))
+    app.include_router(health.build_router(parts.probes))
     for module in _ROUTERS:
         app.include_router(module.build_router(parts))
     volumes = open_volumes(parts)

@@ -57,7 +57,7 @@ def build_router(parts: Parts) -> APIRouter:
             request,
             "overview.html",
             person,
-            components=parts.readiness(),
+            components=parts.probes.readiness(),
             rows=rows,
             whose=_whose(request, person, rows) if shows_patients else None,
             chosen=named,

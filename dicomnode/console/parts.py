@@ -10,17 +10,14 @@ from dicomnode.console.access import Access
 from dicomnode.console.audit import Audit
 from dicomnode.console.pages import Pages
 from dicomnode.console.patients import Patients
+from dicomnode.console.probes import Ask, Probes
 from dicomnode.database import Database
 from dicomnode.engine import JobQueue
-from dicomnode.metrics.page import Page
 from dicomnode.pipeline.intake import FileIntake
 from dicomnode.pipeline.setup import PipelineSetup
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.quarantine import Quarantine
 from dicomnode.spool.results import Outbox
-
-Readiness = Callable[[], Mapping[str, str | None]]
-"""Asks every component: its name to None if it is ready, else to the reason in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +38,11 @@ class Parts:
         Takes uploads.
     flush : callable
         Returns when what was taken is in the database.
-    readiness : callable
-        May be called for every page: what it asks is asked every few seconds at most.
-    liveness : callable
-        Says of each loop whether it comes round.
-    metrics : callable
-        Makes the page that Prometheus scrapes.
+    probes : Probes
+        `readiness` may be called for every page: what it asks is asked every few seconds at most.
     models : callable
-        The same for models: by the name of a manifest None if it is ready, else the reason; no
-        entry for what nobody here can ask.
+        As `readiness`, for models: by the name of a manifest None if it is ready, else the reason;
+        no entry for what nobody here can ask.
     access : Access
         ``Depends(parts.access.viewer)`` and ``Depends(parts.access.operator)`` guard every route.
     audit : Audit
@@ -69,11 +62,9 @@ class Parts:
     outbox: Outbox
     intake: FileIntake
     flush: Callable[[], None]
-    readiness: Readiness
-    models: Readiness
+    probes: Probes
+    models: Ask
     access: Access
     audit: Audit
     patients: Patients
     pages: Pages
-    liveness: Readiness = dict
-    metrics: Callable[[], bytes] = Page().render

@@ -30,7 +30,7 @@ def build_router(parts: Parts) -> APIRouter:
             pipelines=list_pipelines(parts),
             destinations=destinations,
             returns_to_sender=returns_to_sender(parts),
-            components=parts.readiness(),
+            components=parts.probes.readiness(),
             receive=parts.config.receive,
             tested=next((each for each in destinations if each.name == tested), None),
         )

@@ -54,8 +54,7 @@ def retry_job(
         if attempt is not None:
             enqueue_analysis(jobs, transaction, job_id, attempt)
             return f"{job_id}: the analysis was enqueued again"
-        lock_job(transaction, job_id)  # as below
-        job = _find_job(transaction, job_id)
+        job = _hold_job(transaction, job_id)
         retried: list[str] = []
         for each in list_deliveries(transaction, job_id):
             name = each.destination
@@ -99,8 +98,7 @@ def send_job(
         known = ", ".join(sorted(destinations)) or "none"
         raise StateError(f"no destination is called {name!r}; known are {known}")
     with database.begin() as transaction:
-        lock_job(transaction, job_id)  # retention must not remove the results meanwhile
-        job = _find_job(transaction, job_id)
+        job = _hold_job(transaction, job_id)
         if not job.files:
             raise StateError(f"{job_id} is {job.state} and has no results to send")
         number = reopen_delivery(
@@ -168,3 +166,9 @@ def _find_job(transaction: Transaction, job_id: str) -> JobRow:
     if job is None:
         raise StateError(f"no job {job_id}")
     return job
+
+
+def _hold_job(transaction: Transaction, job_id: str) -> JobRow:
+    """Find a job whose results retention must not remove meanwhile."""
+    lock_job(transaction, job_id)
+    return _find_job(transaction, job_id)

@@ -58,8 +58,3 @@ class Digest:
         whole = self._hash.copy()
         whole.update(self._tail)
         return whole.hexdigest()
-
-
-def start_digest(content: bytes = b"") -> Digest:
-    """Begin a digest; `update` takes more, `hexdigest` gives it."""
-    return Digest(content)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from dicomnode.errors import SpoolFull
-from dicomnode.spool.digest import start_digest
+from dicomnode.spool.digest import Digest
 from dicomnode.spool.durable import write_all
 from dicomnode.spool.folders import OpenFolders, Part
 from dicomnode.spool.identify import identify_head
@@ -59,7 +59,7 @@ class Incoming:
         self._free_bytes = free_bytes
         self._room = 0
         self._head = bytearray()
-        self._digest = start_digest()
+        self._digest = Digest()
         self._folders = folders
         self._part: Part | None = None
         self._failure: SpoolFull | None = None

@@ -16,7 +16,7 @@ from typing import Final
 from dicomnode.errors import InstanceUnreadable, SpoolFull, StorageUnavailable
 from dicomnode.log import get_logger
 from dicomnode.model.instance import InstanceRef
-from dicomnode.spool.digest import start_digest
+from dicomnode.spool.digest import Digest
 from dicomnode.spool.durable import make_folder_durably, remove_leftovers
 from dicomnode.spool.folders import OpenFolders
 from dicomnode.spool.incoming import Incoming
@@ -289,7 +289,7 @@ class InstanceStore:
         """
         if not self._is_known(ref.key):
             return False
-        digest = start_digest()
+        digest = Digest()
         try:
             with self.path(ref.key).open("rb") as file:
                 read_file_meta(file)

@@ -8,7 +8,7 @@ from typing import Final
 
 from dicomnode.errors import InstanceUnreadable
 from dicomnode.model.instance import InstanceRef
-from dicomnode.spool.digest import start_digest
+from dicomnode.spool.digest import Digest
 from dicomnode.spool.durable import make_folder_durably, sync_file, sync_folder
 from dicomnode.spool.part10 import read_file_meta, read_stored
 from dicomnode.standard.uids import is_valid_uid
@@ -56,7 +56,7 @@ def read_ref(path: Path, key: str) -> InstanceRef:
         If it is no DICOM file, or not what its place and name say.
     """
     meta, identity, data_set = read_stored(path)
-    digest = start_digest(data_set).hexdigest()
+    digest = Digest(data_set).hexdigest()
     expected = f"{identity.sop_instance_uid}.{digest[:DIGEST_IN_NAME]}.dcm"
     if path.name != expected:
         raise InstanceUnreadable(f"wanted the name {expected} for this content, found {path.name}")

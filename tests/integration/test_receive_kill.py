@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dicomnode.spool.digest import start_digest
+from dicomnode.spool.digest import Digest
 from dicomnode.spool.part10 import read_stored
 from tests.support.raw_sender import Instance, RawAssociation
 from tests.support.receiver_process import TITLE
@@ -151,7 +151,7 @@ def check(spool: Path, senders: list[Sender], *, whole: bool = False) -> None:
             assert files[instance.sop_instance_uid] == 1
             if whole or number >= sender.checked:
                 assert digest == instance.digest
-                assert start_digest(read_stored(spool / key)[2]).hexdigest() == digest
+                assert Digest(read_stored(spool / key)[2]).hexdigest() == digest
         sender.checked = len(sender.acknowledged)
     assert files == Counter(rows.keys())
     assert counts == Counter(series for series, _, _ in rows.values())

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from dicomnode.spool.digest import start_digest
+from dicomnode.spool.digest import Digest
 from dicomnode.spool.part10 import read_stored
 from tests.integration.test_receive_kill import Sender
 from tests.support.raw_sender import AssociationRejected, Instance, RawAssociation
@@ -292,7 +292,7 @@ def test_nothing_acknowledged_by_two_processes_is_lost_or_doubled(start, kills):
     for instance in acknowledged:
         series, digest, key = rows[instance.sop_instance_uid]
         assert (series, digest) == (instance.series_instance_uid, instance.digest)
-        assert start_digest(read_stored(node.data / key)[2]).hexdigest() == digest
+        assert Digest(read_stored(node.data / key)[2]).hexdigest() == digest
     files = Counter(path.name.rsplit(".", 2)[0] for path in node.data.glob("instances/*/*/*"))
     assert files == Counter(rows.keys())
     counts = dict(node.rows("select series_instance_uid, instance_count from series"))

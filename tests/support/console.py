@@ -21,6 +21,7 @@ from dicomnode.console.audit import Audit
 from dicomnode.console.pages import Pages
 from dicomnode.console.parts import Parts
 from dicomnode.console.patients import Patients
+from dicomnode.console.probes import Probes
 from dicomnode.database import open_database
 from dicomnode.database.connect import SQLITE_FILE
 from dicomnode.database.job_rows import create_job, set_job
@@ -164,7 +165,7 @@ def make_parts(
         outbox=Outbox(config.data_dir),
         intake=FileIntake(handler, sink, policies),
         flush=lambda: None,
-        readiness=lambda: {} if components is None else components,
+        probes=Probes(readiness=lambda: {} if components is None else components),
         models=lambda: {} if models is None else models,
         access=access,
         audit=Audit(access.clients, repository),

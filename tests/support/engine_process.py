@@ -19,6 +19,7 @@ from dicomnode.database import open_database
 from dicomnode.engine import Engine, run_step
 from dicomnode.errors import StateError
 from dicomnode.model.work import Queue
+from dicomnode.stopping import StopRequest
 
 SWEEP_SECONDS = 0.4
 IDLE_SECONDS = 1.0
@@ -62,16 +63,15 @@ def _run(folder: Path, slot: str, drain_seconds: int | None) -> int:
         queues=QUEUES,
         sweep_seconds=SWEEP_SECONDS,
     )
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop = StopRequest()
+    signal.signal(signal.SIGTERM, lambda *_: stop.make())
     try:
         engine.start()
     except StateError as error:
         print(error, file=sys.stderr)  # noqa: T201 - what the test reads
         return 1
     print("ready", flush=True)  # noqa: T201 - what the test waits for
-    while not stop.wait(0.2):
-        pass  # a signal just before a wait is handled when it ends
+    stop.wait()
     engine.stop(drain_seconds=10 if drain_seconds is None else drain_seconds)
     database.close()
     if drain_seconds is not None:

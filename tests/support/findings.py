@@ -149,6 +149,17 @@ CLASSIFICATION = Classification(
 NO_LUNGS = Guard(name="no_lungs", sentence="No lungs were found in this series.", blocks=True)
 
 
+def make_context(evidence: Sequence[Dataset]) -> ResultContext:
+    """Return what results of the first revision of a series are made in."""
+    return ResultContext(
+        series_instance_uid=str(evidence[0].SeriesInstanceUID),
+        revision=1,
+        pipeline="covid-ct",
+        pipeline_version="7",
+        created=STARTED_AT,
+    )
+
+
 def make_findings(paths: Sequence[Path], **changes: Any) -> Made:
     """Make findings for a series whose files are given in slice order.
 
@@ -169,13 +180,7 @@ def make_findings(paths: Sequence[Path], **changes: Any) -> Made:
         findings=replace(findings, **changes),
         sources=sources_of(evidence),
         evidence=evidence,
-        context=ResultContext(
-            series_instance_uid=str(evidence[0].SeriesInstanceUID),
-            revision=1,
-            pipeline="covid-ct",
-            pipeline_version="7",
-            created=STARTED_AT,
-        ),
+        context=make_context(evidence),
     )
 
 

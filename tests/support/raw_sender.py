@@ -7,7 +7,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from dicomnode.spool.digest import start_digest
+from dicomnode.spool.digest import Digest
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -38,7 +38,7 @@ class Instance:
 
     @property
     def digest(self) -> str:
-        return start_digest(self.data_set).hexdigest()
+        return Digest(self.data_set).hexdigest()
 
 
 def explicit(group: int, element: int, vr: bytes, value: bytes) -> bytes:

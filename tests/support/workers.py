@@ -39,6 +39,7 @@ from dicomnode.series.registry import SeriesRegistry
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.storage import open_storage
 from dicomnode.standard.ae import AEAddress
+from dicomnode.stopping import StopRequest
 from tests.support.fake_triton import FakeTriton
 from tests.support.forked import CONTEXT
 
@@ -101,16 +102,10 @@ class Journal:
         ]
 
 
-def await_signal(stop: threading.Event) -> None:
-    """Wait for what a signal handler sets: one just before a wait is run when the wait ends."""
-    while not stop.wait(0.2):
-        pass
-
-
 def run_worker(spec: Spec) -> None:
     """Work until SIGTERM."""
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop = StopRequest()
+    signal.signal(signal.SIGTERM, lambda *_: stop.make())
     _log_to(spec.folder)
     _arm(spec)
     config = load(spec.config)
@@ -149,7 +144,7 @@ def run_worker(spec: Spec) -> None:
     )
     keeper.start()
     Journal(spec.folder / "journal").write("-", "worker", engine.slot)
-    await_signal(stop)
+    stop.wait()
     engine.stop(drain_seconds=20)
     keeper.stop(wait_seconds=20)
     parts.close()
@@ -160,8 +155,8 @@ def run_worker(spec: Spec) -> None:
 
 def run_closer(spec: Spec) -> None:
     """Close every open series, as a receiver does, until SIGTERM."""
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop = StopRequest()
+    signal.signal(signal.SIGTERM, lambda *_: stop.make())
     _log_to(spec.folder)
     config = load(spec.config)
     database = open_database(config.database.url, data_dir=config.data_dir)
@@ -179,7 +174,7 @@ def run_closer(spec: Spec) -> None:
         submit=submit_and_die,
     )
     registry.start()
-    await_signal(stop)
+    stop.wait()
     registry.stop()
     os._exit(0)
 
@@ -377,14 +372,14 @@ def run_receiver(spec: ReceiverSpec) -> None:
 
     It looks for what dead receivers left every `adopt_seconds`; in operation that is rarer.
     """
-    stop = threading.Event()
+    stop = StopRequest()
     watch_module._ADOPT_SECONDS = spec.adopt_seconds  # type: ignore[misc]
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: stop.make())
     _log_to(spec.folder)
     config = load(spec.config)
     receive = config.receive.model_copy(update={"port": spec.port})
     node = Node(config.model_copy(update={"receive": receive}), roles=frozenset(("receive",)))
     node.start()
-    await_signal(stop)
+    stop.wait()
     node.stop()
     os._exit(0)

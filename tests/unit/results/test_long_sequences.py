@@ -13,15 +13,15 @@ from pydicom.dataset import Dataset
 from dicomnode.imaging.volume import read_series
 from dicomnode.model.findings import Findings, LabelMap
 from dicomnode.model.volume import SourceFrame
-from dicomnode.results.evidence import ResultContext, read_evidence
+from dicomnode.results.evidence import read_evidence
 from dicomnode.results.segments import segment_numbers
 from dicomnode.results.shown import read_segmentation
 from dicomnode.standard.sop_classes import ENHANCED_CT_IMAGE, LEGACY_CONVERTED_ENHANCED_CT_IMAGE
 from tests.support.ct import ORIGIN_LPS, SHAPE_KJI, make_series
 from tests.support.findings import (
     RIGHT_LUNG,
-    STARTED_AT,
     Made,
+    make_context,
     make_findings,
     make_segments,
     phantom_labels,
@@ -173,13 +173,7 @@ def test_frames_of_a_real_multi_frame_ct_are_referred_to(cases):
         ),
         sources=found.volume.sources,
         evidence=evidence,
-        context=ResultContext(
-            series_instance_uid=str(evidence[0].SeriesInstanceUID),
-            revision=1,
-            pipeline="covid-ct",
-            pipeline_version="7",
-            created=STARTED_AT,
-        ),
+        context=make_context(evidence),
     )
 
     segmentation = encode(made)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dicomnode.spool import durable
-from dicomnode.spool.digest import start_digest
+from dicomnode.spool.digest import Digest
 from dicomnode.spool.durable import (
     make_folder_durably,
     move_durably,
@@ -165,13 +165,13 @@ def test_after_kill_9_every_acknowledged_instance_is_whole(tmp_path, acknowledge
     for key, digest in acknowledged:
         with (tmp_path / key).open("rb") as file:
             read_file_meta(file)
-            assert start_digest(file.read()).hexdigest() == digest
+            assert Digest(file.read()).hexdigest() == digest
     # Nothing that stands under a final name is half, acknowledged or not.
     remove_leftovers(tmp_path)
     for path in tmp_path.glob("instances/*/*/*"):
         with path.open("rb") as file:
             read_file_meta(file)
-            assert path.name.split(".")[-2] == start_digest(file.read()).hexdigest()[:16]
+            assert path.name.split(".")[-2] == Digest(file.read()).hexdigest()[:16]
 
 
 def test_the_memory_of_durable_folders_is_bounded(tmp_path, monkeypatch):

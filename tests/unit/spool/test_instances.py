@@ -10,7 +10,7 @@ from pydicom import dcmread
 
 from dicomnode.errors import InstanceUnreadable, SpoolFull, StateError
 from dicomnode.model.instance import InstanceRef
-from dicomnode.spool.digest import start_digest
+from dicomnode.spool.digest import Digest
 from dicomnode.spool.instances import InstanceStore
 from dicomnode.spool.part10 import encode_header, read_stored
 from dicomnode.spool.quarantine import Quarantine
@@ -54,7 +54,7 @@ def put_file(store: InstanceStore, path: Path, pipeline: str = "covid-ct") -> In
 
 
 def test_the_reference_says_what_was_stored_and_where(store):
-    digest = start_digest(b"content").hexdigest()
+    digest = Digest(b"content").hexdigest()
 
     ref = put(store)
 
