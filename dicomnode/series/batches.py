@@ -94,6 +94,11 @@ class BatchWriter(Generic[_Item]):
             lambda: self._failure is None or self._attempts >= wanted, _RETRY_SECONDS
         )
 
+    def holds(self, is_one: Callable[[_Item], bool]) -> bool:
+        """Whether anything that was handed in and is not written yet is such a one."""
+        with self._changed:
+            return any(map(is_one, self._waiting))
+
     def flush(self, seconds: float = _PATIENCE_SECONDS) -> None:
         """Return once everything handed in before is written.
 

@@ -193,8 +193,7 @@ class Intake:
             return self._record_now(stored)
         first = self._known_digest(association_id, pipeline, ref)
         if first is None:
-            self._touch(association_id, (pipeline, ref.series_instance_uid))
-            first = self._first_digest(pipeline, ref)
+            first = self._first_digest(association_id, pipeline, ref)
         if first == ref.digest:
             self._rows.put(stored)
             if self._rows_first:
@@ -204,14 +203,12 @@ class Intake:
         return self._record_now(stored)
 
     def _known_digest(self, association_id: str, pipeline: str, ref: InstanceRef) -> str | None:
-        """Do as `_touch` and `_first_digest` where that takes no database: nearly always."""
+        """Do as `_first_digest` where that takes no database: nearly always."""
         key = (pipeline, ref.series_instance_uid)
         with self._lock:
             known = self._digests.get(key)
             if known is None or key not in self._touched.get(association_id, ()):
                 return None
-            if ref.sop_instance_uid in known:
-                return known[ref.sop_instance_uid]
             return known.setdefault(ref.sop_instance_uid, ref.digest)
 
     def _touch(self, association_id: str, key: Key) -> None:
@@ -224,22 +221,22 @@ class Intake:
         with self._lock:
             self._touched[association_id].add(key)
 
-    def _first_digest(self, pipeline: str, ref: InstanceRef) -> str:
-        """Return the digest of the first instance with this SOP Instance UID, perhaps this one."""
+    def _first_digest(self, association_id: str, pipeline: str, ref: InstanceRef) -> str:
+        """Return the digest of the first instance with this SOP Instance UID, perhaps this one.
+
+        Does as `_touch`, in the same transaction: both once an association and series.
+        """
         key = (pipeline, ref.series_instance_uid)
         with self._lock:
             known = self._digests.get(key)
-        if known is None:
-            # Once a series: rows that are still to be written count.
+        if known is None and self._rows.holds(lambda each: _is_of(each, key)):
             self._rows.flush()
-            with self._database.begin() as transaction:
-                found = list_digests(transaction, *key)
-            with self._lock:
-                known = self._digests.setdefault(key, found)
+        with self._database.begin() as transaction:
+            record_touch(transaction, association_id, *key, receiver=self._receiver)
+            found = list_digests(transaction, *key) if known is None else known
         with self._lock:
-            if ref.sop_instance_uid in known:
-                return known[ref.sop_instance_uid]
-        with self._lock:
+            self._touched[association_id].add(key)
+            known = self._digests.setdefault(key, found)
             return known.setdefault(ref.sop_instance_uid, ref.digest)
 
     def _record_now(self, stored: _Stored) -> bool:
@@ -375,6 +372,13 @@ class Intake:
     def _tell(self, news: Sequence[News]) -> None:
         for key in self._watch.tell(news):
             self.forget(key)  # it is not open: the association brought nothing new
+
+
+def _is_of(waiting: _Stored | _Ended, key: Key) -> bool:
+    """Whether this is an instance of that series."""
+    if isinstance(waiting, _Ended):
+        return False
+    return (waiting.arrived.pipeline, waiting.arrived.ref.series_instance_uid) == key
 
 
 def _record_first(transaction: Transaction, arrived: Arrived) -> Recorded:

@@ -10,6 +10,7 @@ from dicomnode.database import open_database
 from dicomnode.database.series_rows import list_instances, list_series
 from dicomnode.errors import StateError
 from dicomnode.model.instance import InstanceRef
+from dicomnode.series import batches
 from dicomnode.series.registry import SeriesRegistry
 
 SERIES = "1.2.5"
@@ -115,6 +116,34 @@ def test_rows_of_two_associations_and_two_series_are_told_apart(make, database):
     registry.flush()
 
     assert len(rows(database, "1.2.5")) == len(rows(database, "1.2.6")) == 10
+
+
+def test_the_first_instance_of_a_series_does_not_wait_for_rows_of_others(
+    make, database, monkeypatch
+):
+    monkeypatch.setattr(batches, "_GATHER_SECONDS", 600.0)
+    registry = make()
+    store(registry, ref(1, series="1.2.5"))
+    store(registry, ref(2, series="1.2.6"))
+
+    assert rows(database, "1.2.5") == rows(database, "1.2.6") == ()
+
+    registry.flush()
+    assert len(rows(database, "1.2.5")) == len(rows(database, "1.2.6")) == 1
+
+
+def test_rows_that_wait_count_when_a_series_is_taken_up_anew(make, database, monkeypatch):
+    monkeypatch.setattr(batches, "_GATHER_SECONDS", 600.0)
+    registry = make()
+    store(registry, ref(1))
+    registry.intake.forget(("chest", SERIES))
+
+    is_kept = registry.instance_stored(
+        "chest", ref(1, content="other"), calling_ae_title="CT1", association_id="a2"
+    )
+
+    assert is_kept is False
+    assert rows(database) == (ref(1),)
 
 
 @pytest.mark.parametrize("is_flushed_between", [False, True])
