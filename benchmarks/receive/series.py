@@ -9,22 +9,21 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 BATCHES = 8
-"""Folders, one series each: whatever the number of associations, the same files are sent."""
+"""Folders of one series: whatever the number of associations, the same files are sent."""
 
 
 def make_series(folder: Path, count: int) -> list[list[Path]]:
-    """Write `count` instances in all; return the files of each of the `BATCHES` series."""
+    """Write a series of `count` instances; return the files of each of its `BATCHES` folders."""
     rng = np.random.default_rng(20260101)
-    batches = []
-    for batch in range(BATCHES):
-        into = folder / f"series-{batch}"
+    study, series, frame = generate_uid(), generate_uid(), generate_uid()
+    batches: list[list[Path]] = [[] for _ in range(BATCHES)]
+    for batch, files in enumerate(batches):
+        into = folder / f"part-{batch}"
         into.mkdir(parents=True, exist_ok=True)
-        study, series, frame = generate_uid(), generate_uid(), generate_uid()
-        files = []
-        for number in range(count // BATCHES):
+        each = count // BATCHES
+        for number in range(batch * each, (batch + 1) * each):
             files.append(into / f"{number:04d}.dcm")
             _write(files[-1], rng, number, study, series, frame)
-        batches.append(files)
     return batches
 
 

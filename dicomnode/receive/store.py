@@ -326,8 +326,8 @@ class Reception:
             store.discard(ref)
             return
         self._parts.limits.add(caller.pipeline, ref.size_bytes)
-        if not store.has(ref.key):
-            # Its series was old, and was pruned between the file and the row of this repeat.
+        if self._incoming.is_repeat and not store.has(ref.key):
+            # Its series was old, and was pruned between the file and the row of this one.
             raise SpoolFull("the instance was removed while it came once more; send it again")
         INSTANCE_BYTES.labels(caller.pipeline).inc(ref.size_bytes)
 

@@ -55,6 +55,8 @@ class Incoming:
         free_bytes: Callable[[], int],
     ) -> None:
         self._header_bytes = len(header)
+        # Goes with the first bytes of the data set: a page of the file is then filled at once.
+        self._header = header
         self._syntax = transfer_syntax_uid
         self._free_bytes = free_bytes
         self._room = 0
@@ -64,11 +66,11 @@ class Incoming:
         self._part: Part | None = None
         self._failure: SpoolFull | None = None
         self.size_bytes = 0
+        self.is_repeat = False
+        """Whether the same content was there already, when it is kept."""
         try:
             self._part = folders.create_part(folder)
-            write_all(self._part.descriptor, header)
         except OSError as error:
-            self.discard()
             raise SpoolFull(f"the spool cannot be written: {error.strerror}") from error
 
     @property
@@ -96,7 +98,7 @@ class Incoming:
         try:
             if self._room < length:
                 self._ask_for_room(length)
-            write_all(self._part.descriptor, chunk)
+            self._write(self._part.descriptor, chunk)
         except OSError as error:
             self._fail(f"the spool cannot be written: {error.strerror}")
         except SpoolFull as error:
@@ -104,6 +106,18 @@ class Incoming:
         else:
             self._room -= length
             self._digest.update(chunk)
+
+    def _write(self, descriptor: int, chunk: bytes | memoryview) -> None:
+        header = self._header
+        if not header:
+            write_all(descriptor, chunk)
+            return
+        self._header = b""
+        written = os.writev(descriptor, (header, chunk)) - len(header)
+        if written < 0:
+            write_all(descriptor, header[written:])
+        if written < len(chunk):
+            write_all(descriptor, memoryview(chunk)[max(written, 0) :])
 
     def identity(self) -> Identity:
         """Return the identifying UIDs of the data set written.

@@ -220,6 +220,7 @@ class InstanceStore:
             try:
                 if self._is_known(key):
                     kept = make_durable_again(Path(folder, name), size_bytes)
+                incoming.is_repeat = kept is not None
                 if kept is None:
                     incoming.settle(folder, name)
                     if self._copies is not None:

@@ -99,6 +99,14 @@ def test_the_file_is_durable_before_the_sink_hears_of_it(handler, store, sink, r
     assert seen == [True]
 
 
+def test_a_repeat_whose_file_goes_meanwhile_is_no_success(handler, store, sink, request_for_ct):
+    assert handler.handle(request_for_ct, CALLER) == 0x0000
+    # What was stored long ago may be pruned until the row of the repeat is there.
+    sink.instance_stored = lambda _p, ref, **_: store.remove([ref.key])
+
+    assert handler.handle(request_for_ct, CALLER) == 0xA700
+
+
 @pytest.mark.parametrize(
     ("failure", "status"),
     [

@@ -82,6 +82,22 @@ def test_the_data_set_is_stored_byte_for_byte(store, tmp_path):
     assert stored.file_meta.SourceApplicationEntityTitle == "CT1"
 
 
+@pytest.mark.parametrize("at_most", [100, 500])
+def test_a_write_that_takes_part_of_it_is_gone_on_with(store, tmp_path, monkeypatch, at_most):
+    path = make_series(tmp_path / "ct")[0]
+    real = os.writev
+    # In the file meta information, and in the data set.
+    monkeypatch.setattr(
+        os, "writev", lambda descriptor, parts: real(descriptor, [b"".join(parts)[:at_most]])
+    )
+
+    ref = put_file(store, path)
+
+    meta, identity, data_set = read_stored(store.path(ref.key))
+    assert data_set == read_stored(path)[2]
+    assert (meta.source_ae_title, identity.sop_instance_uid) == ("CT1", ref.sop_instance_uid)
+
+
 def test_the_same_content_again_is_the_same_file_not_written_again(store):
     first = put(store)
     written = store.path(first.key).stat()
