@@ -47,6 +47,9 @@ _SOP_INSTANCE: Final = "00081155"
 _FAILURE_REASON: Final = "00081197"
 _WARNING_REASON: Final = "00081196"
 
+_ALREADY_STORED: Final = frozenset({DUPLICATE_SOP_INSTANCE, 0xB00E})
+"""Failure reasons of a service that has the instance: PS3.7 C.5.6, and Azure's own 45070."""
+
 _TOKEN_SPARE_SECONDS: Final = 30.0
 """A token is not used so shortly before it ends."""
 
@@ -255,14 +258,16 @@ def _outcomes(
     for path, uid in uids.items():
         if uid in failed:
             reason = failed[uid]
-            words = "Failure, no reason given" if reason is None else describe_store_status(reason)
+            # Who has it already has it: under our UIDs there is but one object.
+            is_there = reason in _ALREADY_STORED
+            named = DUPLICATE_SOP_INSTANCE if is_there else reason
+            words = "Failure, no reason given" if named is None else describe_store_status(named)
             yield StoreOutcome(
                 sop_instance_uid=uid,
                 path=path,
                 status=reason,
                 words=words,
-                # Who has it already has it: under our UIDs there is but one object.
-                accepted=reason == DUPLICATE_SOP_INSTANCE,
+                accepted=is_there,
                 transient=reason is not None and is_transient(reason),
             )
         elif uid in stored:

@@ -286,9 +286,12 @@ def test_a_service_that_is_not_there_is_tried_again(job: EndedJob):
     assert job.deliver(delivery, "web") == "again"
 
 
-def test_an_instance_that_the_service_has_already_is_delivered(job: EndedJob, service: Service):
+@pytest.mark.parametrize("reason", [0x0111, 45070])
+def test_an_instance_that_the_service_has_already_is_delivered(
+    job: EndedJob, service: Service, reason: int
+):
     """As by C-STORE: under our UIDs there is but one object."""
-    there = item(job.uids["seg"], "00081197", 0x0111)
+    there = item(job.uids["seg"], "00081197", reason)
     taken = item(job.uids["sr"])
     answer = {
         "00081198": {"vr": "SQ", "Value": [there]},
@@ -300,7 +303,7 @@ def test_an_instance_that_the_service_has_already_is_delivered(job: EndedJob, se
 
     assert job.deliver(delivery, "web") == "delivered"
     seg = job.objects("web")["seg"]
-    assert (seg["accepted"], seg["fallback"]) == (True, [])
+    assert (seg["accepted"], seg["fallback"], seg["status"]) == (True, [], reason)
     assert seg["words"] == "Refused: Duplicate SOP Instance"
 
 
