@@ -7,6 +7,11 @@ INSTALL := $(PIP) install --progress-bar off --require-hashes --requirement
 # Building the package needs nothing that is not locked.
 INSTALL_PACKAGE := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 
+# Most of a test's time is waiting for others: one more than there are cores keeps those busy.  Tests
+# of a file stay together, as they share the peers that they start.
+PROCESSES := $(shell echo $$(($$(nproc 2>/dev/null || echo 1) + 1)))
+AT_ONCE := --numprocesses $(PROCESSES) --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-failed test-slow test-chaos test-lowest test-image image chart lint format docs lock audit dist clean
 .DELETE_ON_ERROR:
@@ -20,7 +25,7 @@ demo: $(VENV)/.demo ## a synthetic CT through a whole node; results in demo-out
 
 test: $(VENV)/.dev ## all tests but the long campaigns
 	tools/test-peers
-	$(BIN)/pytest -m "not slow" -p no:randomly --durations 15
+	$(BIN)/pytest -m "not slow" -p no:randomly $(AT_ONCE) --durations 15
 
 test-failed: $(VENV)/.dev ## once more what failed last time
 	$(BIN)/pytest -m "not slow" -p no:randomly --last-failed --last-failed-no-failures none
@@ -46,7 +51,7 @@ test-lowest: $(VENV)/.dev ## the tests with the oldest dependencies that pyproje
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
 	$(BIN)/uv pip install --quiet --python build/lowest --resolution lowest-direct \
 		--group dev --editable '.[embedded]'
-	build/lowest/bin/pytest -m "not slow" -p no:randomly
+	build/lowest/bin/pytest -m "not slow" -p no:randomly $(AT_ONCE)
 
 image: ## the container image, by Docker or, without it, by buildah
 	tools/image build
