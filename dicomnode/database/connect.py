@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from dicomnode.database.create import create_tables
 from dicomnode.errors import StateError
 
 Transaction = sa.Connection
@@ -150,8 +151,13 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
 def _bring_up_to_date(engine: sa.Engine) -> None:
     try:
         with engine.connect() as connection:
-            if _revision(connection) == LATEST_MIGRATION:
-                return
+            found = _revision(connection)
+        if found == LATEST_MIGRATION:
+            return
+        if found is None and create_tables(
+            engine, version_table=VERSION_TABLE, version=LATEST_MIGRATION
+        ):
+            return
         # Alembic takes 150 ms and 6 MB to load: not for each command and process.
         from dicomnode.database.migrate import migrate  # noqa: PLC0415 - see above
 

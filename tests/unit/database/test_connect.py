@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from dicomnode import database as database_package
 from dicomnode.database import open_database
 from dicomnode.database.connect import LATEST_MIGRATION
+from dicomnode.database.migrate import migrate
 from dicomnode.database.tables import metadata
 from dicomnode.errors import StateError
 
@@ -31,12 +32,16 @@ def test_migrations_are_one_chain_and_its_end_is_known():
     assert scripts.get_heads() == [LATEST_MIGRATION]
 
 
-def test_migrations_make_the_tables_that_the_code_names(database):
-    with database.engine.connect() as connection:
+def test_migrations_make_the_tables_that_the_code_names(tmp_path):
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/migrated.sqlite")
+    migrate(engine)
+
+    with engine.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"version_table": "dicomnode_version", "compare_type": True}
         )
         assert compare_metadata(context, metadata) == []
+    engine.dispose()
 
 
 @pytest.mark.parametrize(
