@@ -28,9 +28,11 @@ from benchmarks.receive.series import BATCHES, make_series, share
 
 SERIAL, FORKED = "storescp +B", "storescp +B --fork"
 ONE, TWO = "ours, fast", "ours, fast, 2 processes"
+LIMIT = "limit: a bare loop"
 KINDS = {
     ONE: receivers.ours,
     TWO: partial(receivers.ours_as_command, processes=2),
+    LIMIT: receivers.bare,
     "ours, pynetdicom": partial(receivers.ours, data_path="pynetdicom"),
     SERIAL: receivers.dcmtk,
     FORKED: partial(receivers.dcmtk, fork=True),
@@ -122,6 +124,8 @@ def measure(options, where, folder, sender, first, shares) -> None:
                 continue
             if len(shares) > 1 and name == SERIAL and sender == "prepared":
                 continue  # it takes one association at a time, and these all wait for each other
+            if name == LIMIT and (len(shares) > 1 or sender != "prepared"):
+                continue  # it takes one association, and of these PDUs only
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             with KINDS[name](folder) as receiver:
@@ -163,7 +167,7 @@ def main() -> None:
         name
         for name, needs in zip(
             KINDS,
-            [None, None, None, "storescp", "storescp", "Orthanc", "Orthanc", None],
+            [None, None, None, None, "storescp", "storescp", "Orthanc", "Orthanc", None],
             strict=True,
         )
         if needs is None or receivers.program(needs)

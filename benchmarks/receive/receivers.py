@@ -81,6 +81,21 @@ def ours(folder: Path, *, data_path: str = "fast") -> Iterator[Receiver]:
 
 
 @contextmanager
+def bare(folder: Path) -> Iterator[Receiver]:
+    """The limit: one loop that does nothing but what must be done."""
+    command = [sys.executable, "-m", "benchmarks.receive.bare", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    if process.stdout is None:
+        raise RuntimeError("the receiver has no pipe")
+    try:
+        yield Receiver(int(process.stdout.readline().split()[1]), process.pid)
+    finally:
+        process.terminate()
+        process.wait(60)
+        process.stdout.close()
+
+
+@contextmanager
 def ours_as_command(folder: Path, *, processes: int) -> Iterator[Receiver]:
     """The command ``dicomnode receive``, which alone has several processes."""
     config = folder / "dicomnode.toml"
