@@ -7,9 +7,11 @@ INSTALL := $(PIP) install --progress-bar off --require-hashes --requirement
 # Building the package needs nothing that is not locked.
 INSTALL_PACKAGE := $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 
-# Most of a test's time is waiting for others: one more than there are cores keeps those busy.  Tests
-# of a file stay together, as they share the peers that they start.
-PROCESSES := $(shell echo $$(($$(nproc 2>/dev/null || echo 1) + 1)))
+# Most of a test's time is waiting for others: one more than there are cores keeps those busy, and
+# four at most, as each starts peers of its own (Triton takes a gigabyte).  Tests of a file stay
+# together and share them.
+CORES := $(shell nproc 2>/dev/null || echo 1)
+PROCESSES := $(shell echo $$(($(CORES) < 3 ? $(CORES) + 1 : 4)))
 AT_ONCE := --numprocesses $(PROCESSES) --dist loadfile
 
 .DEFAULT_GOAL := help
