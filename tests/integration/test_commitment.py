@@ -436,8 +436,10 @@ def state(database):
     with database.begin() as transaction:
         (row,) = list_commitments(transaction)
         key = (row.pipeline, row.calling_ae_title, row.transaction_uid)
-        assert get_commitment(transaction, *key) == row
-    return row.state
+        found = get_commitment(transaction, *key)
+    # It may go on between the two looks, but is the same one.
+    assert (found.pipeline, found.calling_ae_title, found.transaction_uid) == key
+    return found.state
 
 
 def note(database, kind, uid):

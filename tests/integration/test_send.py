@@ -174,9 +174,9 @@ def test_a_peer_that_stalls_is_unavailable_after_the_time_out(pacs, files):
     begin = time.monotonic()
 
     with pytest.raises(AssociationUnavailable, match="in time"):
-        send(files, pacs.address, timeout_seconds=0.5)
+        send(files, pacs.address, timeout_seconds=2)
 
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 10
     assert pacs.attempts == 1
 
 
