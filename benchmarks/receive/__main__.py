@@ -41,6 +41,14 @@ KINDS = {
     "pynetdicom storescp": receivers.pynetdicom_app,
 }
 
+NEEDS = {
+    SERIAL: "storescp",
+    FORKED: "storescp",
+    "Orthanc, synced": "Orthanc",
+    "Orthanc, not synced": "Orthanc",
+}
+"""Programs of peers, which may not be installed."""
+
 
 def send_by_storescu(port: int, shares: list[list[Path]]) -> float:
     """Send with DCMTK's storescu, one process an association; return the seconds it took."""
@@ -163,15 +171,7 @@ def describe_machine() -> str:
 
 
 def main() -> None:
-    present = [
-        name
-        for name, needs in zip(
-            KINDS,
-            [None, None, None, None, "storescp", "storescp", "Orthanc", "Orthanc", None],
-            strict=True,
-        )
-        if needs is None or receivers.program(needs)
-    ]
+    present = [name for name in KINDS if name not in NEEDS or receivers.program(NEEDS[name])]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--where", nargs="+", choices=("ram", "disk"), default=["ram", "disk"])
     parser.add_argument("--associations", nargs="+", type=int, default=[1, 4, 8])

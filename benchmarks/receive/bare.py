@@ -19,9 +19,20 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from tests.support.raw_sender import (
+    COMMAND,
+    LAST,
+    P_DATA,
+    RELEASE_RQ,
+    command_set,
+    element,
+    fragment,
+    pdu,
+)
+
 LONGEST_PDU = 131_072
 PDU_HEADER, FRAGMENT_HEADER = struct.Struct(">BBL"), struct.Struct(">LBB")
-_ELEMENT = struct.Struct("<HHLH")
+_US = struct.Struct("<H")
 
 
 def main() -> None:
@@ -37,17 +48,15 @@ def main() -> None:
 
 def serve(peer: socket.socket, folder: Path) -> None:
     """Take one association from its request to its release."""
-    _exactly(peer, _length(peer))
+    _pdu(peer)
     peer.sendall(accepted())
     into = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     block = memoryview(bytearray(1 << 21))
     for number in itertools.count():
-        kind, _, length = PDU_HEADER.unpack(_exactly(peer, PDU_HEADER.size))
-        if kind != 0x04:
-            _exactly(peer, length)
-            peer.sendall(PDU_HEADER.pack(0x06, 0, 4) + bytes(4))
+        kind, command = _pdu(peer)
+        if kind != P_DATA:
+            peer.sendall(pdu(bytes(4), RELEASE_RQ + 1))
             break
-        command = _exactly(peer, length)
         descriptor = os.open(f"{number}.part", os.O_RDWR | os.O_CREAT | os.O_EXCL, dir_fd=into)
         os.write(descriptor, bytes(400))  # in place of the file meta information
         data_set = read_data_set(peer, block)
@@ -68,7 +77,7 @@ def read_data_set(peer: socket.socket, block: memoryview) -> memoryview:
     while True:
         length, _, control = FRAGMENT_HEADER.unpack_from(header, PDU_HEADER.size)
         begin, end = end, end + length - 2
-        if control & 0x02:
+        if control & LAST:
             peer.recv_into(block[begin:end], end - begin, socket.MSG_WAITALL)
             return block[:end]
         peer.recvmsg_into([block[begin:end], header], 0, socket.MSG_WAITALL)
@@ -84,24 +93,24 @@ def accepted() -> bytes:
     context = item(0x21, bytes((1, 0, 0, 0)) + item(0x40, b"1.2.840.10008.1.2.1"))
     body = struct.pack(">HH", 1, 0) + bytes(64)
     body += item(0x10, b"1.2.840.10008.3.1.1.1") + context + item(0x50, user)
-    return PDU_HEADER.pack(0x02, 0, len(body)) + body
+    return pdu(body, 0x02)
 
 
-def success(command: bytes) -> bytes:
+def success(command: bytearray) -> bytes:
     """Return the P-DATA-TF with the C-STORE-RSP to a C-STORE-RQ."""
     begin = command.index(struct.pack("<HHL", 0, 0x0110, 2)) + 8
-    (message_id,) = struct.unpack_from("<H", command, begin)
-    elements = b"".join(
-        _ELEMENT.pack(0, tag, 2, value)
-        for tag, value in ((0x0100, 0x8001), (0x0120, message_id), (0x0800, 0x0101), (0x0900, 0))
+    answer = command_set(
+        element(0x0100, _US.pack(0x8001)),
+        element(0x0120, bytes(command[begin : begin + 2])),
+        element(0x0800, _US.pack(0x0101)),
+        element(0x0900, _US.pack(0x0000)),
     )
-    elements = struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
-    fragment = FRAGMENT_HEADER.pack(len(elements) + 2, 1, 0x03) + elements
-    return PDU_HEADER.pack(0x04, 0, len(fragment)) + fragment
+    return pdu(fragment(answer, COMMAND | LAST))
 
 
-def _length(peer: socket.socket) -> int:
-    return int(PDU_HEADER.unpack(_exactly(peer, PDU_HEADER.size))[2])
+def _pdu(peer: socket.socket) -> tuple[int, bytearray]:
+    kind, _, length = PDU_HEADER.unpack(_exactly(peer, PDU_HEADER.size))
+    return kind, _exactly(peer, length)
 
 
 def _exactly(peer: socket.socket, count: int) -> bytearray:

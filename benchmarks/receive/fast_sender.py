@@ -17,6 +17,8 @@ from pathlib import Path
 
 from pydicom import dcmread
 
+from tests.support.raw_sender import COMMAND, LAST, P_DATA, RELEASE_RQ, fragment, pdu, store_rq
+
 LONGEST_PDU = 131_072
 
 
@@ -34,7 +36,7 @@ def main() -> None:
         peer.sendall(message)
         failed += _status(peer) != 0x0000
     end = time.monotonic()
-    peer.sendall(struct.pack(">BBL", 0x05, 0, 4) + bytes(4))
+    peer.sendall(pdu(bytes(4), RELEASE_RQ))
     _pdu(peer)
     print(f"{begin:.6f} {end:.6f}", flush=True)
     sys.exit(1 if failed else 0)
@@ -50,7 +52,7 @@ def _associate(peer: socket.socket, called: str) -> int:
     variable = item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, context) + item(0x50, user)
     titles = called.encode().ljust(16) + b"BENCHSCU".ljust(16)
     body = struct.pack(">HH", 1, 0) + titles + bytes(32) + variable
-    peer.sendall(struct.pack(">BBL", 0x01, 0, len(body)) + body)
+    peer.sendall(pdu(body, 0x01))
     kind, answer = _pdu(peer)
     if kind != 0x02:
         raise SystemExit(f"the association was not accepted: PDU type {kind:02X}H")
@@ -63,36 +65,22 @@ def _message(path: Path, number: int, longest: int) -> bytes:
     meta = dcmread(path, stop_before_pixels=True).file_meta
     content = path.read_bytes()
     data_set = content[144 + meta.FileMetaInformationGroupLength :]
-
-    def element(tag: int, value: bytes) -> bytes:
-        value += b"\x00" * (len(value) % 2)
-        return struct.pack("<HHL", 0, tag, len(value)) + value
-
-    command = (
-        element(0x0002, meta.MediaStorageSOPClassUID.encode())
-        + element(0x0100, struct.pack("<H", 0x0001))
-        + element(0x0110, struct.pack("<H", number % 65535 + 1))
-        + element(0x0700, struct.pack("<H", 0))
-        + element(0x0800, struct.pack("<H", 1))
-        + element(0x1000, meta.MediaStorageSOPInstanceUID.encode())
+    command = store_rq(
+        meta.MediaStorageSOPInstanceUID,
+        sop_class_uid=meta.MediaStorageSOPClassUID,
+        message_id=number % 65535 + 1,
     )
-    command = element(0x0000, struct.pack("<L", len(command))) + command
-    pdus = [_fragment(command, 0x03)]
+    pdus = [pdu(fragment(command, COMMAND | LAST))]
     step = longest - 6
     for begin in range(0, len(data_set), step):
-        last = 0x02 if begin + step >= len(data_set) else 0x00
-        pdus.append(_fragment(data_set[begin : begin + step], last))
+        last = LAST if begin + step >= len(data_set) else 0x00
+        pdus.append(pdu(fragment(data_set[begin : begin + step], last)))
     return b"".join(pdus)
-
-
-def _fragment(content: bytes, control: int) -> bytes:
-    length = len(content) + 2
-    return struct.pack(">BBLLBB", 0x04, 0, length + 4, length, 1, control) + content
 
 
 def _status(peer: socket.socket) -> int:
     kind, body = _pdu(peer)
-    if kind != 0x04:
+    if kind != P_DATA:
         return -1
     # The last: a message ID may look like it.
     found = body.rindex(struct.pack("<HHL", 0, 0x0900, 2))

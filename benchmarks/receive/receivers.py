@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
+from typing import IO
 
 TITLE = "BENCH"
 START_SECONDS = 60.0
@@ -83,16 +84,8 @@ def ours(folder: Path, *, data_path: str = "fast") -> Iterator[Receiver]:
 @contextmanager
 def bare(folder: Path) -> Iterator[Receiver]:
     """The limit: one loop that does nothing but what must be done."""
-    command = [sys.executable, "-m", "benchmarks.receive.bare", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    if process.stdout is None:
-        raise RuntimeError("the receiver has no pipe")
-    try:
-        yield Receiver(int(process.stdout.readline().split()[1]), process.pid)
-    finally:
-        process.terminate()
-        process.wait(60)
-        process.stdout.close()
+    with _telling([sys.executable, "-m", "benchmarks.receive.bare", str(folder)]) as (pid, told):
+        yield Receiver(int(told.readline().split()[1]), pid)
 
 
 @contextmanager
@@ -120,12 +113,19 @@ kind = "folder"
 path = "{folder / "share"}"
 """)
     command = [sys.executable, "-m", "dicomnode", "receive", "--config", str(config)]
+    with _telling(command) as (pid, told):
+        lines = list(iter(told.readline, "ready\n"))
+        yield Receiver(int(lines[0].rpartition(":")[2]), pid)
+
+
+@contextmanager
+def _telling(command: list[str]) -> Iterator[tuple[int, IO[str]]]:
+    """Run what says itself where it listens; yield its identifier and what it says."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     if process.stdout is None:
         raise RuntimeError("the receiver has no pipe")
     try:
-        lines = list(iter(process.stdout.readline, "ready\n"))
-        yield Receiver(int(lines[0].rpartition(":")[2]), process.pid)
+        yield process.pid, process.stdout
     finally:
         process.terminate()
         process.wait(60)

@@ -108,16 +108,13 @@ class Incoming:
             self._digest.update(chunk)
 
     def _write(self, descriptor: int, chunk: bytes | memoryview) -> None:
-        header = self._header
+        header, self._header = self._header, b""
         if not header:
             write_all(descriptor, chunk)
             return
-        self._header = b""
-        written = os.writev(descriptor, (header, chunk)) - len(header)
-        if written < 0:
-            write_all(descriptor, header[written:])
-        if written < len(chunk):
-            write_all(descriptor, memoryview(chunk)[max(written, 0) :])
+        written = os.writev(descriptor, (header, chunk))
+        if written < len(header) + len(chunk):
+            write_all(descriptor, (header + chunk)[written:])
 
     def identity(self) -> Identity:
         """Return the identifying UIDs of the data set written.
